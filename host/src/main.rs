@@ -1,0 +1,2 @@
+//! The Gristmill host.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The shared object of the `null` plugin.

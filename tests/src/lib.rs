@@ -1,0 +1,1 @@
+//! A lab for whole-host tests.
