@@ -1,0 +1,170 @@
+//! What a plugin may ask of the host.
+//!
+//! The table holds what every plugin needs; the rest are services, looked up by name and version:
+//! `interface`, `graph`, `buffer`.
+
+use core::ffi::c_void;
+
+use crate::{
+    ErrorText, Head, Status, Str,
+    declaration::{PluginHandle, ServiceRef},
+    device::{InterfaceInfo, InterfaceSpec},
+    frame::{NodeRuntime, ThreadCtx},
+};
+
+/// [`HostTable::log`].
+pub mod log_level {
+    /// Something failed.
+    pub const ERROR: u32 = 0;
+    /// Something is odd.
+    pub const WARN: u32 = 1;
+    /// Worth knowing.
+    pub const NOTICE: u32 = 2;
+    /// For the curious.
+    pub const DEBUG: u32 = 3;
+}
+
+/// The host's table. Every function catches its own panics.
+#[repr(C)]
+#[derive(Debug)]
+pub struct HostTable {
+    /// Size and version.
+    pub head: Head,
+    /// The host's own.
+    pub shared: *const c_void,
+    /// Writes a line to the log. Any thread.
+    pub log: unsafe extern "C" fn(
+        host: *const HostTable,
+        plugin: PluginHandle,
+        level: u32,
+        text: Str<'_>,
+    ),
+    /// Finds a service of the host or of another plugin. Main thread.
+    pub service: unsafe extern "C" fn(
+        host: *const HostTable,
+        plugin: PluginHandle,
+        name: Str<'_>,
+        range: Str<'_>,
+        found: *mut ServiceRef,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Allocates up to `n` buffers; returns how many. Their line 0 is reset.
+    pub buffer_alloc: unsafe extern "C" fn(ctx: *mut ThreadCtx, indices: *mut u32, n: u32) -> u32,
+    /// Frees `n` packets with their chains.
+    pub buffer_free: unsafe extern "C" fn(ctx: *mut ThreadCtx, indices: *const u32, n: u32),
+    /// Frees one packet with its chain. Any thread; slow.
+    pub buffer_release: unsafe extern "C" fn(host: *const HostTable, index: u32),
+    /// Enqueues packets that are not of the node's frame to one of its nexts.
+    pub enqueue: unsafe extern "C" fn(
+        ctx: *mut ThreadCtx,
+        node: *mut NodeRuntime,
+        next: u32,
+        indices: *const u32,
+        n: u32,
+    ),
+    /// Nanoseconds since the host started. Any thread.
+    pub now: unsafe extern "C" fn(host: *const HostTable) -> u64,
+    /// Reserved, null.
+    pub reserved: [*const c_void; 2],
+}
+
+// SAFETY: immutable; its functions are safe on the threads their descriptions name.
+unsafe impl Sync for HostTable {}
+// SAFETY: as above.
+unsafe impl Send for HostTable {}
+
+/// Service `interface`, version 1. Main thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct InterfaceService {
+    /// Size and version.
+    pub head: Head,
+    /// Creates an interface with its input and output nodes, down.
+    pub create: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        spec: *const InterfaceSpec<'_>,
+        index: *mut u32,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Deletes an interface of this plugin.
+    pub delete: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        index: u32,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Fills in what is known of interface `index`.
+    pub info:
+        unsafe extern "C" fn(context: *mut c_void, index: u32, info: *mut InterfaceInfo) -> Status,
+    /// Finds an interface by name.
+    pub find: unsafe extern "C" fn(context: *mut c_void, name: Str<'_>, index: *mut u32) -> Status,
+    /// The first index at or after `from` that is in use.
+    pub next: unsafe extern "C" fn(context: *mut c_void, from: u32, index: *mut u32) -> Status,
+    /// Takes an interface up (1) or down (0).
+    pub set_admin: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        index: u32,
+        up: u32,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Tells the host that the link of an interface of this plugin went up (1) or down (0).
+    pub set_link: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        index: u32,
+        up: u32,
+    ) -> Status,
+}
+
+/// Every interface, in [`GraphService::set_feature`].
+pub const ALL_INTERFACES: u32 = u32::MAX;
+
+/// Service `graph`, version 1. Main thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct GraphService {
+    /// Size and version.
+    pub head: Head,
+    /// The next number of `node` that leads to `target`, added if there is none. Called while the
+    /// plugin is being created, it takes effect with the plugin's own splice; later, at once.
+    pub add_next: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        node: Str<'_>,
+        target: Str<'_>,
+        next: *mut u32,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Puts feature `node` on its arc, or takes it off, for one interface or
+    /// [`ALL_INTERFACES`].
+    pub set_feature: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        arc: Str<'_>,
+        node: Str<'_>,
+        interface: u32,
+        on: u32,
+        error: *mut ErrorText,
+    ) -> Status,
+}
+
+/// Service `buffer`, version 1. Main thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct BufferService {
+    /// Size and version.
+    pub head: Head,
+    /// Reserves `size` bytes of every buffer's slot line, aligned to `align`, until the plugin's
+    /// generation ends; `offset` counts from the start of the buffer.
+    pub slot: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        name: Str<'_>,
+        size: u32,
+        align: u32,
+        offset: *mut u32,
+        error: *mut ErrorText,
+    ) -> Status,
+}
