@@ -1,1 +1,87 @@
-//! The SDK.
+//! The SDK for Gristmill plugins.
+//!
+//! A plugin is a crate that implements [`Plugin`] and declares what it brings: nodes
+//! ([`declare_node!`]), device classes ([`declare_device!`]), commands ([`declare_command!`]),
+//! feature arcs and features ([`declare_arc!`], [`declare_feature!`]), services
+//! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
+//! object of it. All of this is safe Rust; the `unsafe` is here.
+//!
+//! A node in full:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use plugin_api::{Config, Error, Frame, Host, Node, Plugin, ThreadIndex, declare_node, declare_plugin, next_nodes};
+//!
+//! /// Drops every packet shorter than a minimum.
+//! pub struct Runts { shortest: usize }
+//!
+//! impl Plugin for Runts {
+//!     const NAME: &'static str = "acme-runts";
+//!     fn create(_: Host, config: &Config<'_>) -> Result<Self, Error> {
+//!         Ok(Self { shortest: config.parse("shortest")?.unwrap_or(60) })
+//!     }
+//! }
+//! declare_plugin!(Runts);
+//!
+//! next_nodes! {
+//!     /// Where a packet goes from here.
+//!     pub enum Next { Ethernet => Optional("ethernet-input"), Short => Drop("acme-runt") }
+//! }
+//!
+//! /// The node; one on each thread.
+//! pub struct Filter { shortest: usize }
+//!
+//! impl Node for Filter {
+//!     const NAME: &'static str = "acme-runts";
+//!     type Plugin = Runts;
+//!     type Next = Next;
+//!     fn new(plugin: &Arc<Runts>, _: ThreadIndex) -> Result<Self, Error> {
+//!         Ok(Self { shortest: plugin.shortest })
+//!     }
+//!     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
+//!         frame.enqueue_each(|packet| {
+//!             if packet.len() < self.shortest { Next::Short } else { Next::Ethernet }
+//!         });
+//!     }
+//! }
+//! declare_node!(Filter);
+//! # fn main() {}
+//! ```
+#![expect(unsafe_code, reason = "the safe face of raw structures shared with the host")]
+
+pub mod cli;
+mod config;
+mod device;
+mod error;
+mod export;
+mod feature;
+mod frame;
+mod host;
+mod interface;
+mod next;
+mod node;
+mod packet;
+mod plugin;
+pub mod service;
+pub mod testing;
+
+pub use cli::{Answer, Args, Cell, Command, Role};
+pub use config::Config;
+pub use device::{Device, Interface, RxFrame, RxQueue, TxFrame};
+pub use error::Error;
+pub use frame::Frame;
+pub use gristmill_abi as abi;
+pub use host::{Host, LogLevel};
+pub use interface::{InterfaceIndex, InterfaceInfo};
+pub use next::{NextIndex, NextNodes, Target};
+pub use node::{Node, NodeKind, ThreadIndex};
+pub use packet::{Buffer, BufferIndex, Packet};
+pub use plugin::{Notice, Plugin};
+
+#[doc(hidden)]
+pub use export::private;
+#[doc(hidden)]
+pub use {abi_stable, linkme};
+
+/// Version of this SDK.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -12,13 +12,14 @@ pub mod role {
     pub const WRITE: u32 = 1;
 }
 
-/// A command; the declaration's name is its grammar, such as
-/// `show ip fib [<prefix:ip4-prefix>]`.
+/// A command; the declaration's name is its path.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct CommandDecl {
     /// Size and version.
     pub head: Head,
+    /// Path, arguments and usage in one, such as `show ip fib [<prefix:ip4-prefix>]`.
+    pub grammar: Str<'static>,
     /// One sentence.
     pub help: Str<'static>,
     /// One of [`role`].

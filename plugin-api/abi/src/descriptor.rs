@@ -21,7 +21,7 @@ pub mod kind {
     pub const FEATURE: u16 = 4;
     /// A device class: name.
     pub const DEVICE_CLASS: u16 = 5;
-    /// A command: `detail` is its grammar, cut if longer.
+    /// A command: its path; `detail` is its grammar, cut if longer.
     pub const COMMAND: u16 = 6;
     /// A service offered: name; `detail` its version.
     pub const OFFER: u16 = 7;

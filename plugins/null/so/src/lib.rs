@@ -1,1 +1,3 @@
-//! The shared object of the `null` plugin.
+//! The shared object of the plugin `null`.
+
+plugin_api::export_plugin!(gristmill_null);

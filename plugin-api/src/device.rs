@@ -1,0 +1,436 @@
+//! Devices: how packets enter and leave.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    sync::atomic::{AtomicU32, Ordering},
+};
+use std::{os::fd::RawFd, sync::Arc};
+
+use gristmill_abi::{
+    Head, List, Status,
+    buffer::{DATA, NO_INTERFACE},
+    device::{DeviceClassDecl, INTERFACE_L3, InterfaceSpec, RxQueueSpec, TX_PANICKED},
+    frame::{ENTRY_PANICKED, FRAME_SIZE, Frame as RawFrame, ThreadCtx},
+    host::HostTable,
+};
+
+use crate::{
+    Buffer, Error, Frame, Host, InterfaceIndex, NextNodes, Packet, Plugin, ThreadIndex, host,
+    plugin::contain,
+};
+
+/// A kind of device; one value for each interface.
+///
+/// Each queue belongs to one thread at a time, so its state is `&mut` and needs no lock.
+pub trait Device: Send + Sync + Sized + 'static {
+    /// Name of the class: `tap`.
+    const CLASS: &'static str;
+    /// The plugin it belongs to.
+    type Plugin: Plugin;
+    /// Where received packets go.
+    type Next: NextNodes;
+    /// A receive queue.
+    type Rx: Send + 'static;
+    /// A transmit queue.
+    type Tx: Send + 'static;
+
+    /// Receives what is there, up to 256 packets.
+    ///
+    /// Context: the thread the queue is placed on; must not block.
+    fn receive(&self, queue: &mut Self::Rx, frame: &mut RxFrame<'_, Self::Next>);
+
+    /// Sends packets in order and returns how many were sent, counted from the first; the host
+    /// tries the others again a few times and then drops them.
+    ///
+    /// Context: any forwarding thread, one at a time for each queue; must not block.
+    fn transmit(&self, queue: &mut Self::Tx, frame: &mut TxFrame<'_>) -> usize;
+
+    /// Follows the operator's wish.
+    ///
+    /// Context: main.
+    ///
+    /// # Errors
+    /// A reason why the device stays as it is.
+    fn set_admin(&self, up: bool) -> Result<(), Error> {
+        let _ = up;
+        Ok(())
+    }
+}
+
+/// Declares a [`Device`] class of this plugin.
+#[macro_export]
+macro_rules! declare_device {
+    ($device:ty) => {
+        $crate::__declare! {
+            plugin: <$device as $crate::Device>::Plugin,
+            kind: DEVICE_CLASS,
+            name: <$device as $crate::Device>::CLASS,
+            detail: "",
+            body: $crate::abi::device::DeviceClassDecl =
+                $crate::private::device_decl::<$device>(),
+        }
+    };
+}
+
+/// What an interface is, when it is created.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface<'a> {
+    /// Name, unique in the host.
+    pub name: &'a str,
+    /// MAC address; zeros if it has none.
+    pub mac: [u8; 6],
+    /// Bytes of the largest layer-3 packet.
+    pub mtu: u32,
+    /// Carries IP packets without an Ethernet header.
+    pub is_l3: bool,
+    /// Index of the kernel's interface whose link state it follows; 0: the link is up.
+    pub kernel_index: u32,
+}
+
+/// A receive queue and how to know that packets wait in it.
+#[derive(Clone, Copy, Debug)]
+pub struct RxQueue<Q> {
+    /// The device's own state.
+    pub queue: Q,
+    /// Descriptor that becomes readable; `None`: the queue must be polled.
+    pub readable: Option<RawFd>,
+}
+
+impl Host {
+    /// Creates an interface, down.
+    ///
+    /// # Errors
+    /// If the name is taken or the class is not one of this plugin's; the device is dropped then.
+    pub fn create_interface<D: Device>(
+        &self,
+        interface: &Interface<'_>,
+        device: Arc<D>,
+        rx: Vec<RxQueue<D::Rx>>,
+        tx: Vec<D::Tx>,
+    ) -> Result<InterfaceIndex, Error> {
+        let (service, context) = self.interfaces()?;
+        let specs: Vec<RxQueueSpec> = rx
+            .iter()
+            .map(|queue| RxQueueSpec { fd: queue.readable.unwrap_or(-1), reserved: 0 })
+            .collect();
+        let device = Box::new(DeviceCell {
+            device,
+            interface: AtomicU32::new(NO_INTERFACE),
+            rx: rx.into_iter().map(|queue| UnsafeCell::new(Rx::new(queue.queue))).collect(),
+            tx: tx.into_iter().map(UnsafeCell::new).collect(),
+        });
+        let tx_queues = u32::try_from(device.tx.len()).map_err(|_| "too many tx queues")?;
+        let device = Box::into_raw(device);
+        let spec = InterfaceSpec {
+            head: Head::of::<InterfaceSpec<'_>>(),
+            name: interface.name.into(),
+            class: D::CLASS.into(),
+            device: device.cast(),
+            rx_queues: List::new(&specs),
+            tx_queues,
+            flags: if interface.is_l3 { INTERFACE_L3 } else { 0 },
+            mtu: interface.mtu,
+            kernel_index: interface.kernel_index,
+            mac: interface.mac,
+            reserved: [0; 2],
+        };
+        let mut index = 0;
+        self.call(|error| {
+            // SAFETY: main thread; all pointers are good for the call.
+            unsafe {
+                (service.create)(context, self.plugin, &raw const spec, &raw mut index, error)
+            }
+        })?;
+        // SAFETY: the host keeps the device until it calls `destroy`, on this thread.
+        unsafe { &*device }.interface.store(index, Ordering::Relaxed);
+        Ok(InterfaceIndex(index))
+    }
+}
+
+/// A device as the host holds it.
+struct DeviceCell<D: Device> {
+    device: Arc<D>,
+    interface: AtomicU32,
+    rx: Box<[UnsafeCell<Rx<D::Rx>>]>,
+    tx: Box<[UnsafeCell<D::Tx>]>,
+}
+
+/// A receive queue with empty buffers at hand.
+struct Rx<Q> {
+    queue: Q,
+    stash: Stash,
+}
+
+impl<Q> Rx<Q> {
+    fn new(queue: Q) -> Self {
+        Self { queue, stash: Stash { indices: [0; FRAME_SIZE], len: 0 } }
+    }
+}
+
+/// Empty buffers that the queue owns between two polls.
+struct Stash {
+    indices: [u32; FRAME_SIZE],
+    len: usize,
+}
+
+impl Stash {
+    /// Fills up, with one call to the host.
+    fn refill(&mut self, ctx: *mut ThreadCtx) {
+        // SAFETY: the host lent its context and table for the dispatch.
+        let alloc = unsafe { host_of(ctx) }.buffer_alloc;
+        let room = &mut self.indices[self.len..];
+        #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
+        let wanted = room.len() as u32;
+        // SAFETY: there is room for as many indices as are asked for.
+        let got = unsafe { alloc(ctx, room.as_mut_ptr(), wanted) };
+        self.len += (got as usize).min(room.len());
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        self.len = self.len.checked_sub(1)?;
+        Some(self.indices[self.len])
+    }
+
+    fn push(&mut self, index: u32) {
+        self.indices[self.len] = index;
+        self.len += 1;
+    }
+}
+
+impl Drop for Stash {
+    fn drop(&mut self) {
+        for &index in &self.indices[..self.len] {
+            host::release(index);
+        }
+    }
+}
+
+/// Where a device puts the packets it receives.
+#[derive(Debug)]
+pub struct RxFrame<'a, N> {
+    frame: Frame<'a, N>,
+    stash: &'a mut Stash,
+    interface: InterfaceIndex,
+}
+
+impl core::fmt::Debug for Stash {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Stash({})", self.len)
+    }
+}
+
+impl<N: NextNodes> RxFrame<'_, N> {
+    /// Bytes of room for one packet in one buffer.
+    pub const ROOM: usize = DATA;
+
+    /// Packets received so far.
+    #[expect(clippy::len_without_is_empty, reason = "what matters is whether it is full")]
+    pub fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Whether no more packets fit.
+    pub fn is_full(&self) -> bool {
+        self.frame.len() == FRAME_SIZE
+    }
+
+    /// Nanoseconds since the host started, as read at the top of this turn of the loop.
+    pub fn now_ns(&self) -> u64 {
+        self.frame.now_ns()
+    }
+
+    /// The thread this runs on.
+    pub fn thread(&self) -> ThreadIndex {
+        self.frame.thread()
+    }
+
+    /// The interface the packets come in by.
+    pub fn interface(&self) -> InterfaceIndex {
+        self.interface
+    }
+
+    /// Receives one packet: `receive` writes its bytes into the room it is given (2,048 bytes)
+    /// and returns how many, and where it goes; `None` if there is no packet.
+    ///
+    /// `false` if there was none, the frame is full, or the pool has no buffer.
+    pub fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> Option<(usize, N)>) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        if self.stash.len == 0 {
+            self.stash.refill(self.frame.thread_ctx());
+        }
+        let Some(mut buffer) = self.pop() else { return false };
+        let mut packet = buffer.packet();
+        packet.resize(DATA);
+        match receive(packet.data_mut()) {
+            Some((len, next)) => {
+                packet.resize(len.min(DATA));
+                self.push(next, buffer).is_ok()
+            }
+            None => {
+                packet.resize(0);
+                self.stash.push(buffer.into_index().0);
+                false
+            }
+        }
+    }
+
+    /// An empty packet to be pushed; `None` when the pool is used up.
+    pub fn alloc(&mut self) -> Option<Buffer> {
+        if self.stash.len == 0 {
+            self.stash.refill(self.frame.thread_ctx());
+        }
+        self.pop()
+    }
+
+    /// Adds a received packet; hands it back when the frame is full.
+    ///
+    /// # Errors
+    /// The packet, if there are 256 already.
+    pub fn push(&mut self, next: N, mut buffer: Buffer) -> Result<(), Buffer> {
+        let mut packet = buffer.packet();
+        packet.set_rx_interface(self.interface);
+        let bytes = packet.total_len() as u64;
+        self.frame.push(next, buffer)?;
+        self.frame.add_bytes(bytes);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Buffer> {
+        let index = self.stash.pop()?;
+        // SAFETY: the host lent its context for the dispatch.
+        let base = unsafe { (*self.frame.thread_ctx()).buffer_base };
+        // SAFETY: the stash owned it.
+        Some(unsafe { Buffer::own(base, index) })
+    }
+}
+
+/// The packets a device is to send.
+#[derive(Debug)]
+pub struct TxFrame<'a> {
+    ctx: *mut ThreadCtx,
+    indices: &'a [u32],
+}
+
+impl TxFrame<'_> {
+    /// Packets, 1 to 256.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Nanoseconds since the host started, as read at the top of this turn of the loop.
+    pub fn now_ns(&self) -> u64 {
+        // SAFETY: the host lent its context for the call.
+        unsafe { (*self.ctx).now_ns }
+    }
+
+    /// The thread this runs on.
+    pub fn thread(&self) -> ThreadIndex {
+        // SAFETY: the host lent its context for the call.
+        ThreadIndex(unsafe { (*self.ctx).thread_index })
+    }
+
+    /// Packet number `at`.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn packet(&mut self, at: usize) -> Packet<'_> {
+        // SAFETY: the host lent its context for the call.
+        let base = unsafe { (*self.ctx).buffer_base };
+        // SAFETY: the packets are the device's for the call, and the frame is borrowed mutably.
+        unsafe { Packet::at(base, self.indices[at]) }
+    }
+}
+
+pub(crate) const fn decl<D: Device>() -> DeviceClassDecl {
+    DeviceClassDecl {
+        head: Head::of::<DeviceClassDecl>(),
+        nexts: List::new(D::Next::DECLS),
+        rx: receive::<D>,
+        tx: transmit::<D>,
+        set_admin: set_admin::<D>,
+        destroy: destroy::<D>,
+    }
+}
+
+/// The table of the host that lent `ctx`.
+///
+/// # Safety
+/// `ctx` was lent by the host for a call that is still going on.
+unsafe fn host_of<'a>(ctx: *mut ThreadCtx) -> &'a HostTable {
+    // SAFETY: by the caller's promise.
+    let table = unsafe { (*ctx).host };
+    // SAFETY: a context's table outlives it.
+    unsafe { &*table }
+}
+
+unsafe extern "C" fn receive<D: Device>(
+    ctx: *mut ThreadCtx,
+    device: *mut c_void,
+    queue: u32,
+    frame: *mut RawFrame,
+) -> u32 {
+    contain(|| {
+        // SAFETY: `create_interface` made it; only its queues are written to.
+        let cell = unsafe { &*device.cast::<DeviceCell<D>>() };
+        // SAFETY: the host serves a queue on one thread at a time.
+        let rx = unsafe { &mut *cell.rx[queue as usize].get() };
+        // SAFETY: the host passes a frame that is this thread's for the call.
+        let raw = unsafe { &mut *frame };
+        let interface = InterfaceIndex(cell.interface.load(Ordering::Relaxed));
+        // SAFETY: there is no node: an rx function has no counters and cannot emit.
+        let frame = unsafe { Frame::from_raw(ctx, core::ptr::null_mut(), raw) };
+        let mut frame = RxFrame { frame, stash: &mut rx.stash, interface };
+        cell.device.receive(&mut rx.queue, &mut frame);
+        frame.frame.result()
+    })
+    .unwrap_or(ENTRY_PANICKED)
+}
+
+unsafe extern "C" fn transmit<D: Device>(
+    ctx: *mut ThreadCtx,
+    device: *mut c_void,
+    queue: u32,
+    indices: *const u32,
+    n: u32,
+) -> u32 {
+    // SAFETY: the host passes `n` indices.
+    let indices = unsafe { core::slice::from_raw_parts(indices, n as usize) };
+    let sent = contain(|| {
+        // SAFETY: `create_interface` made it; only its queues are written to.
+        let cell = unsafe { &*device.cast::<DeviceCell<D>>() };
+        // SAFETY: the host serves a queue on one thread at a time.
+        let tx = unsafe { &mut *cell.tx[queue as usize].get() };
+        cell.device.transmit(tx, &mut TxFrame { ctx, indices })
+    });
+    let Some(sent) = sent else { return TX_PANICKED };
+    #[expect(clippy::cast_possible_truncation, reason = "at most n")]
+    let sent = sent.min(indices.len()) as u32;
+    // SAFETY: the host lent its context and table for the call.
+    let free = unsafe { host_of(ctx) }.buffer_free;
+    // SAFETY: the packets were sent and are the device's.
+    unsafe { free(ctx, indices.as_ptr(), sent) };
+    sent
+}
+
+unsafe extern "C" fn set_admin<D: Device>(device: *mut c_void, up: u32) -> Status {
+    // SAFETY: `create_interface` made it; only its queues are written to.
+    let cell = unsafe { &*device.cast::<DeviceCell<D>>() };
+    match contain(|| cell.device.set_admin(up != 0)) {
+        Some(Ok(())) => Status::OK,
+        Some(Err(reason)) => {
+            host::log_error(&format!("{}: {reason}", D::CLASS));
+            Status::FAILED
+        }
+        None => Status::PANICKED,
+    }
+}
+
+unsafe extern "C" fn destroy<D: Device>(device: *mut c_void) -> Status {
+    // SAFETY: `create_interface` made it and the host gives it back once.
+    let cell = unsafe { Box::from_raw(device.cast::<DeviceCell<D>>()) };
+    contain(|| drop(cell)).map_or(Status::PANICKED, |()| Status::OK)
+}
