@@ -1,1 +1,3 @@
-//! The host.
+//! The host: it owns the loops, the clock, the graph and the interfaces; all else is plugins.
+
+pub mod buffer;
