@@ -1,0 +1,10 @@
+//! WHEN: the clock. Everything else takes `now` as an argument.
+
+mod alignment;
+pub mod calibration;
+pub mod clock;
+mod units;
+
+pub use alignment::Stamp;
+pub use clock::{Clock, ClockReport, ThreadClock, VirtualTime};
+pub use units::{Cycles, Nanos};
