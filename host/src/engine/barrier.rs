@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
+
 use super::thread::{Thread, ThreadShared};
 use crate::time::{Clock, Cycles, Nanos, Stamp};
 
@@ -50,6 +52,8 @@ pub struct LateWorker {
 #[derive(Debug, Default)]
 pub struct BarrierGate {
     requested: AtomicBool,
+    /// The workers are parked; main's own, so that a change may stop them that are stopped.
+    held: AtomicBool,
     parked: AtomicU32,
     /// Main's counter when the last worker had parked, and when it released them.
     closed: AtomicU64,
@@ -59,17 +63,20 @@ pub struct BarrierGate {
 impl BarrierGate {
     /// Runs `change` with all `workers` parked.
     ///
-    /// Context: main.
+    /// Context: main. Inside another stop it runs `change` at once, at no cost.
     ///
     /// # Errors
     /// [`LateWorker`] if one did not park within a second; `change` did not run then.
     pub fn stop<R>(
         &self,
-        clock: &mut Clock,
+        clock: &Mutex<Clock>,
         workers: &[Arc<ThreadShared>],
         change: impl FnOnce(&Barrier) -> R,
     ) -> Result<(R, Pause), LateWorker> {
-        let asked = clock.read();
+        if self.held.load(Ordering::Relaxed) {
+            return Ok((change(&Barrier(())), Pause::default())); // Inside another stop.
+        }
+        let asked = clock.lock().read();
         // Sequentially consistent, as is a worker's announcement that it sleeps: either the
         // worker sees the request before it sleeps, or `ring` below sees that it sleeps.
         self.requested.store(true, Ordering::SeqCst);
@@ -81,15 +88,21 @@ impl BarrierGate {
         // Acquire: what the workers did before they parked is visible to `change`.
         while self.parked.load(Ordering::Acquire) != wanted {
             spin(&mut spins);
-            if clock.read().0.saturating_sub(asked.0) > DEADLINE.0 {
-                return Err(self.give_up(clock, workers, asked));
+            if clock.lock().read().0.saturating_sub(asked.0) > DEADLINE.0 {
+                return Err(self.give_up(&mut clock.lock(), workers, asked));
             }
         }
-        clock.close();
-        let closed = clock.read();
+        let closed = {
+            let mut clock = clock.lock();
+            clock.close();
+            clock.read()
+        };
+        self.held.store(true, Ordering::Relaxed);
 
         let result = change(&Barrier(()));
 
+        self.held.store(false, Ordering::Relaxed);
+        let mut clock = clock.lock();
         let stamp = clock.release();
         self.closed.store(stamp.closed.0, Ordering::Relaxed);
         self.released.store(stamp.released.0, Ordering::Relaxed);

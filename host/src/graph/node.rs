@@ -11,7 +11,7 @@ use std::{
 };
 
 use gristmill_abi::{
-    ErrorText, Head,
+    Head,
     declaration::{NodeDecl, node_type},
     frame::{NodeFn, NodeRuntime},
     text::Opaque,
@@ -115,36 +115,6 @@ pub struct Code {
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Code({:p})", self.entry)
-    }
-}
-
-/// The maker of a plugin's node. Keeps what the plugin's state needs alive.
-pub struct PluginMaker<K> {
-    /// The declaration.
-    pub decl: NodeDecl,
-    /// The plugin's state.
-    pub plugin: Opaque,
-    /// Whatever must outlive the instances.
-    pub keep: K,
-}
-
-// SAFETY: the plugin's state is shared between threads by contract; instances are made and ended
-// on the main thread.
-unsafe impl<K: Send + Sync> Send for PluginMaker<K> {}
-// SAFETY: as above.
-unsafe impl<K: Send + Sync> Sync for PluginMaker<K> {}
-
-impl<K: Send + Sync> Maker for PluginMaker<K> {
-    fn make(&self, thread: u32) -> Result<Opaque, String> {
-        let mut error = ErrorText::new();
-        // SAFETY: the state is that of the plugin that declared the node.
-        let state = unsafe { (self.decl.create)(self.plugin, thread, &raw mut error) };
-        if state.is_null() { Err(error.as_str().to_owned()) } else { Ok(state) }
-    }
-
-    fn end(&self, state: Opaque) {
-        // SAFETY: `create` made it, and the last runtime that knew it is gone.
-        unsafe { (self.decl.destroy)(state) };
     }
 }
 

@@ -199,6 +199,11 @@ impl Plan {
         self.nodes.len()
     }
 
+    /// One more than the highest interface that has an output node.
+    pub fn interfaces_end(&self) -> u32 {
+        self.outputs.last_key_value().map_or(0, |(&index, _)| index + 1)
+    }
+
     /// The node of that name.
     pub fn find(&self, name: &str) -> Option<NodeIndex> {
         self.names.get(name).copied()
