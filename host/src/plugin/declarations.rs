@@ -12,12 +12,7 @@ use gristmill_abi::{
 };
 use semver::{Version, VersionReq};
 
-use super::{
-    descriptor::Description,
-    fault::DeclarationFault,
-    kind::Kind,
-    name::is_kebab,
-};
+use super::{descriptor::Description, fault::DeclarationFault, kind::Kind, name::is_kebab};
 
 /// Highest x86-64 level there is.
 const CPU_LEVEL_MAX: u32 = 4;

@@ -146,8 +146,8 @@ pub(super) fn read(section: &[u8]) -> Result<Description, Fault> {
     let mut description = read_plugin(plugin)?;
     let mut seen = HashSet::new();
     for record in &records {
-        let kind = Kind::of_record(record.number)
-            .ok_or(RecordFault::Kind { number: record.number })?;
+        let kind =
+            Kind::of_record(record.number).ok_or(RecordFault::Kind { number: record.number })?;
         if kind == Kind::Plugin {
             continue;
         }
@@ -228,7 +228,8 @@ fn split(section: &[u8]) -> Result<Vec<Record<'_>>, RecordFault> {
         let reserved = u16::from_ne_bytes([head[10], head[11]]);
         let size = u32::from_ne_bytes([head[12], head[13], head[14], head[15]]);
         let length = usize::try_from(size).unwrap_or(usize::MAX);
-        if length < head.len() || !length.is_multiple_of(8) || length > rest.len() || reserved != 0 {
+        if length < head.len() || !length.is_multiple_of(8) || length > rest.len() || reserved != 0
+        {
             return Err(RecordFault::Size { offset, size });
         }
         if records.len() == RECORDS_MAX {
@@ -293,11 +294,7 @@ fn read_plugin(record: &Record<'_>) -> Result<Description, Fault> {
 }
 
 /// Reads any other record into its list; returns its name.
-fn read_name(
-    kind: Kind,
-    record: &Record<'_>,
-    to: &mut Description,
-) -> Result<String, RecordFault> {
+fn read_name(kind: Kind, record: &Record<'_>, to: &mut Description) -> Result<String, RecordFault> {
     record.check_size(size_of::<NameRecord>())?;
     let detail = record.text(kind, "detail", offset_of!(NameRecord, detail), 192)?;
     let name = record.text(kind, "name", offset_of!(NameRecord, name), 64)?;

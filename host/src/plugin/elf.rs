@@ -140,9 +140,9 @@ fn records<'a>(
     sections: &[Section],
     bytes: &'a [u8],
 ) -> Result<Option<&'a [u8]>, ElfFault> {
-    let names = header.section_strings(ENDIAN, bytes, sections).map_err(|_| ElfFault::Damaged {
-        what: "its section names cannot be found",
-    })?;
+    let names = header
+        .section_strings(ENDIAN, bytes, sections)
+        .map_err(|_| ElfFault::Damaged { what: "its section names cannot be found" })?;
     let mut found = None;
     for section in sections {
         if section.name(ENDIAN, names) != Ok(SECTION.as_bytes()) {
@@ -151,9 +151,9 @@ fn records<'a>(
         if section.sh_type(ENDIAN) == SHT_NOBITS {
             return Err(ElfFault::Damaged { what: "its section .gristmill is not in the file" });
         }
-        let data = section.data(ENDIAN, bytes).map_err(|_| ElfFault::Damaged {
-            what: "its section .gristmill cannot be read",
-        })?;
+        let data = section
+            .data(ENDIAN, bytes)
+            .map_err(|_| ElfFault::Damaged { what: "its section .gristmill cannot be read" })?;
         if found.replace(data).is_some() {
             return Err(ElfFault::Damaged { what: "it has two sections .gristmill" });
         }

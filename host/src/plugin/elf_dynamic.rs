@@ -160,7 +160,9 @@ fn text(strings: &[u8], offset: u64) -> Result<String, ElfFault> {
     usize::try_from(offset)
         .ok()
         .and_then(|offset| strings.get(offset..))
-        .and_then(|tail| tail.split(|&byte| byte == 0).next().filter(|text| text.len() < tail.len()))
+        .and_then(|tail| {
+            tail.split(|&byte| byte == 0).next().filter(|text| text.len() < tail.len())
+        })
         .map(|text| String::from_utf8_lossy(text).into_owned())
         .ok_or(ElfFault::Damaged { what: "a dynamic string is not in its table" })
 }

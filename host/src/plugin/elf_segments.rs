@@ -175,7 +175,8 @@ fn check_inner(segment: &Segment, loads: &[Load]) -> Result<(), ElfFault> {
         }
         PT_TLS => {
             let align = segment.p_align(ENDIAN);
-            let small = memory <= TLS_MAX && align <= PAGE && (align == 0 || align.is_power_of_two());
+            let small =
+                memory <= TLS_MAX && align <= PAGE && (align == 0 || align.is_power_of_two());
             let file = segment.p_filesz(ENDIAN);
             if !small || file > memory || (file > 0 && !covers(loads, address, file)) {
                 return Err(ElfFault::Damaged { what: "its thread-local storage is impossible" });

@@ -62,7 +62,9 @@ pub enum ElfFault {
         value: String,
     },
     /// Brings other libraries along.
-    #[error("needs {library:?}: only the C library's own and libgcc_s are allowed, link it statically")]
+    #[error(
+        "needs {library:?}: only the C library's own and libgcc_s are allowed, link it statically"
+    )]
     Needed {
         /// Name of the library.
         library: String,
@@ -176,7 +178,9 @@ pub enum RecordFault {
 #[non_exhaustive]
 pub enum DeclarationFault {
     /// Made for another layout than this host's.
-    #[error("its declaration {name:?} has {found} bytes of {what}, this host needs {needed}: rebuild it")]
+    #[error(
+        "its declaration {name:?} has {found} bytes of {what}, this host needs {needed}: rebuild it"
+    )]
     Small {
         /// Name, or place in the list.
         name: String,
@@ -188,7 +192,9 @@ pub enum DeclarationFault {
         needed: u32,
     },
     /// Made for another major version.
-    #[error("its declaration {name:?} has a {what} of ABI {found}, this host speaks {host}: rebuild it")]
+    #[error(
+        "its declaration {name:?} has a {what} of ABI {found}, this host speaks {host}: rebuild it"
+    )]
     Major {
         /// Name, or place in the list.
         name: String,

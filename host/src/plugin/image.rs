@@ -28,8 +28,8 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
 
 use super::{
-    declarations::Declarations, error::LoadError, inspect::Inspected, maps::MapUsage,
-    place::Place, private_copy::PrivateCopy, raw_declaration,
+    declarations::Declarations, error::LoadError, inspect::Inspected, maps::MapUsage, place::Place,
+    private_copy::PrivateCopy, raw_declaration,
 };
 
 /// Everything that was ever mapped.
@@ -168,11 +168,7 @@ impl Images {
         (bytes.len(), self.hashers.each_ref().map(|hasher| hasher.hash_one(bytes)))
     }
 
-    fn link(
-        &self,
-        plugin: &Inspected,
-        number: usize,
-    ) -> Result<(Library, PrivateCopy), LoadError> {
+    fn link(&self, plugin: &Inspected, number: usize) -> Result<(Library, PrivateCopy), LoadError> {
         let path = plugin.path();
         if let Some(usage) = MapUsage::now() {
             usage.check_room(path, plugin.mappings())?;
@@ -276,22 +272,26 @@ fn summary(error: &LibraryError) -> String {
     }
 }
 
-/// Picks the line that follows the first `Error:` out of hundreds.
+/// Picks what follows the first `Error:` out of hundreds of lines.
 fn first_difference(text: &str) -> String {
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let count = lines().filter(|line| line.starts_with("Error:")).count();
-    let mut after = lines().skip_while(|line| !line.starts_with("Error:"));
-    let first = after.next().map(|line| line.trim_start_matches("Error:").trim());
-    let reason = match first {
-        Some("") => after.next(),
-        Some(reason) => Some(reason),
-        None => lines().next(),
-    };
-    let reason = reason.unwrap_or("no reason given").replace(char::is_control, " ");
-    match count {
-        0 | 1 => reason,
-        _ => format!("{reason} (and {} more, in the log)", count - 1),
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let errors = lines.iter().filter(|line| line.starts_with("Error:")).count();
+    let first = lines.iter().position(|line| line.starts_with("Error:")).unwrap_or_default();
+    let mut rest = lines.iter().copied().skip(first);
+    let mut reason = rest.next().unwrap_or("no reason given").trim_start_matches("Error:");
+    if reason.is_empty() {
+        reason = rest.next().unwrap_or("no reason given");
     }
+    let mut line = reason.replace(char::is_control, " ");
+    if let [Some("Expected:"), Some(expected), Some("Found:"), Some(found)] =
+        [rest.next(), rest.next(), rest.next(), rest.next()]
+    {
+        line = format!("{line}: {expected} expected, {found} found");
+    }
+    if errors > 1 {
+        line = format!("{line} (and {} more, in the log)", errors - 1);
+    }
+    line
 }
 
 #[cfg(test)]

@@ -46,11 +46,7 @@ impl Trust {
 
 impl Default for Trust {
     fn default() -> Self {
-        Self {
-            ownership: Ownership::Checked,
-            allow_panic_abort: false,
-            bytes_max: Self::BYTES_MAX,
-        }
+        Self { ownership: Ownership::Checked, allow_panic_abort: false, bytes_max: Self::BYTES_MAX }
     }
 }
 
@@ -131,11 +127,7 @@ pub fn inspect(
 ///
 /// # Errors
 /// As [`inspect`], but for the file itself.
-pub fn inspect_bytes(
-    path: &Path,
-    bytes: Vec<u8>,
-    options: &Trust,
-) -> Result<Inspected, LoadError> {
+pub fn inspect_bytes(path: &Path, bytes: Vec<u8>, options: &Trust) -> Result<Inspected, LoadError> {
     let path = path.to_path_buf();
     if bytes.len() as u64 > options.bytes_max {
         return Err(LoadError::TooLarge { path, limit: options.bytes_max });

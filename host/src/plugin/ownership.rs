@@ -74,10 +74,7 @@ fn path_of(file: BorrowedFd<'_>) -> Result<PathBuf, OwnershipFault> {
 
 /// Checks each directory from the root to `path`, through descriptors, so that none can be
 /// exchanged between its check and the next; returns the last.
-fn check_directories(
-    path: &Path,
-    sticky: Sticky,
-) -> Result<std::os::fd::OwnedFd, OwnershipFault> {
+fn check_directories(path: &Path, sticky: Sticky) -> Result<std::os::fd::OwnedFd, OwnershipFault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut so_far = PathBuf::from("/");
     let unknown = |at: &Path, cause: rustix::io::Errno| OwnershipFault::Unknown {

@@ -33,7 +33,10 @@ pub fn image_directories() -> Vec<PathBuf> {
     let mut directories = Vec::new();
     let own = !privileged();
     let variable = |name: &str| {
-        own.then(|| env::var_os(name)).flatten().map(PathBuf::from).filter(|path| path.is_absolute())
+        own.then(|| env::var_os(name))
+            .flatten()
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
     };
     directories.extend(variable("STATE_DIRECTORY"));
     directories.extend(variable("CACHE_DIRECTORY"));

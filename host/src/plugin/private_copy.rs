@@ -86,6 +86,3 @@ fn executable_memory(name: &str) -> io::Result<OwnedFd> {
         other => Ok(other?),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -156,6 +156,3 @@ fn check_variants(name: &str, body: *const c_void) -> Result<(), DeclarationFaul
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -113,7 +113,14 @@ mod tests {
         let multiarch = format!("/opt/g/lib/{MULTIARCH}/gristmill/plugins");
         assert_eq!(
             places(&["/a", "b"], "/opt/g/bin/gristmill"),
-            ["/a", "b", "/opt/g/bin", "/opt/g/bin/deps", "/opt/g/lib/gristmill/plugins", &multiarch]
+            [
+                "/a",
+                "b",
+                "/opt/g/bin",
+                "/opt/g/bin/deps",
+                "/opt/g/lib/gristmill/plugins",
+                &multiarch
+            ]
         );
     }
 
@@ -135,9 +142,8 @@ mod tests {
     #[test]
     fn a_plugin_is_found_by_its_name_in_the_first_directory_that_has_it() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let path = SearchPath {
-            places: vec![first.path().to_path_buf(), second.path().to_path_buf()],
-        };
+        let path =
+            SearchPath { places: vec![first.path().to_path_buf(), second.path().to_path_buf()] };
         let file = second.path().join("libacme_dpi_plugin.so");
         fs::write(&file, "").unwrap();
         assert_eq!(path.find("acme-dpi").unwrap(), file);

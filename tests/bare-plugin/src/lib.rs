@@ -11,7 +11,7 @@ use std::{
 };
 
 use abi_stable::{
-    library::{CheckTypeLayout, LibHeader, RootModuleResult, __call_root_module_loader},
+    library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult},
     prefix_type::PrefixTypeTrait,
     std_types::RStr,
 };
@@ -59,7 +59,6 @@ static COMMAND_RECORD: NameRecord = NameRecord::new(record::COMMAND, "show bare"
 #[unsafe(link_section = ".gristmill")]
 static REQUIRE_RECORD: NameRecord = NameRecord::new(record::REQUIRE, "interface", "^1");
 
-#[expect(non_upper_case_globals, reason = "the name abi_stable looks up")]
 #[unsafe(no_mangle)]
 static _1as_0lib_1header_0root_bmodule_bloader: LibHeader =
     // SAFETY: the constructor returns a `V1Ref`.
@@ -117,15 +116,11 @@ static NODE: Body<NodeDecl> = Body(NodeDecl {
     create: create_node,
     destroy: stop,
 });
-static SMALL_NODE: Body<NodeDecl> = Body(NodeDecl {
-    head: Head { struct_size: 24, abi_major: 1, abi_minor: 0 },
-    ..NODE.0
-});
+static SMALL_NODE: Body<NodeDecl> =
+    Body(NodeDecl { head: Head { struct_size: 24, abi_major: 1, abi_minor: 0 }, ..NODE.0 });
 static NO_VARIANT: Body<NodeDecl> = Body(NodeDecl { variants: List::new(&[]), ..NODE.0 });
-static OTHER_MAJOR: Body<NodeDecl> = Body(NodeDecl {
-    head: Head { abi_major: 2, ..Head::of::<NodeDecl>() },
-    ..NODE.0
-});
+static OTHER_MAJOR: Body<NodeDecl> =
+    Body(NodeDecl { head: Head { abi_major: 2, ..Head::of::<NodeDecl>() }, ..NODE.0 });
 /// As a plugin in C would have it that forgot to set its functions.
 static NULL_FUNCTIONS: Body<[u64; 32]> = Body({
     let mut words = [0; 32];
@@ -220,11 +215,7 @@ unsafe extern "C" fn stop(_state: Opaque) -> Status {
 unsafe extern "C" fn notify(_state: Opaque, _notice: u32, _value: u64) -> Status {
     Status::OK
 }
-unsafe extern "C" fn create_node(
-    _plugin: Opaque,
-    _thread: u32,
-    _error: *mut ErrorText,
-) -> Opaque {
+unsafe extern "C" fn create_node(_plugin: Opaque, _thread: u32, _error: *mut ErrorText) -> Opaque {
     ptr::dangling_mut()
 }
 unsafe extern "C" fn entry(
