@@ -12,6 +12,7 @@ pub mod command;
 pub mod execute;
 pub mod grammar;
 mod help;
+mod host_commands;
 pub mod parse;
 pub mod peer;
 pub mod registry;

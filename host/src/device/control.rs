@@ -212,7 +212,7 @@ impl Host {
             // SAFETY: the device keeps its descriptor open as long as it lives.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             let done =
-                if on { watch.add(fd, Token::RX, Interest::Read) } else { watch.remove(fd) };
+                if on { watch.add(fd, Token::RX, Interest::READ) } else { watch.remove(fd) };
             if let Err(error) = done {
                 let text = format!("{}: cannot watch its descriptor: {error}", interface.name);
                 self.log.write(crate::log::Level::Warn, "interface", &text);

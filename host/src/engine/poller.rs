@@ -1,6 +1,7 @@
 //! A thread's descriptors: epoll, with a doorbell that any thread may ring.
 
 use std::{
+    fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -25,21 +26,24 @@ impl Token {
     pub const RX: Self = Self(u64::MAX - 1);
 }
 
-/// What a descriptor is watched for.
+/// What a descriptor is watched for; errors and a closed end are always reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
+pub struct Interest {
     /// Bytes to read.
-    Read,
-    /// Bytes to read, or room to write.
-    ReadWrite,
+    pub read: bool,
+    /// Room to write.
+    pub write: bool,
 }
 
 impl Interest {
+    /// Bytes to read.
+    pub const READ: Self = Self { read: true, write: false };
+
     fn flags(self) -> EventFlags {
-        match self {
-            Self::Read => EventFlags::IN,
-            Self::ReadWrite => EventFlags::IN | EventFlags::OUT,
-        }
+        let mut flags = EventFlags::empty();
+        flags.set(EventFlags::IN, self.read);
+        flags.set(EventFlags::OUT, self.write);
+        flags
     }
 }
 
@@ -85,11 +89,16 @@ impl Watch {
 }
 
 /// What a thread waits for.
-#[derive(Debug)]
 pub struct Poller {
     epoll: Arc<OwnedFd>,
     doorbell: Arc<OwnedFd>,
     events: Vec<Event>,
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller").field("epoll", &self.epoll).finish_non_exhaustive()
+    }
 }
 
 /// Events taken at once.
@@ -103,7 +112,7 @@ impl Poller {
     pub fn new(doorbell: Arc<OwnedFd>) -> Result<Self, Errno> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         let poller = Self { epoll, doorbell, events: Vec::with_capacity(EVENTS) };
-        poller.watch().add(poller.doorbell.as_fd(), Token::DOORBELL, Interest::Read)?;
+        poller.watch().add(poller.doorbell.as_fd(), Token::DOORBELL, Interest::READ)?;
         Ok(poller)
     }
 
@@ -171,7 +180,7 @@ mod tests {
         let shared = ThreadShared::new(1).unwrap();
         let mut poller = Poller::new(Arc::clone(shared.doorbell())).unwrap();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        poller.watch().add(ours.as_fd(), Token(7), Interest::Read).unwrap();
+        poller.watch().add(ours.as_fd(), Token(7), Interest::READ).unwrap();
         let mut ready = Vec::new();
         poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
         assert_eq!(ready, []);

@@ -5,12 +5,76 @@
 
 use std::{io, path::PathBuf};
 
+use super::services::ServiceError;
+use crate::host::GraphError;
 use super::fault::{DeclarationFault, ElfFault, RecordFault};
 
 /// Why a plugin did not load. The host runs on; nothing of the plugin stays registered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
+    /// A plugin of that name is loaded.
+    #[error("{}: plugin {name} {version} is loaded already: unload it first", path.display())]
+    Loaded {
+        /// The file.
+        path: PathBuf,
+        /// The plugin.
+        name: String,
+        /// Version of the one that is loaded.
+        version: String,
+    },
+    /// Something of that name is another plugin's.
+    #[error("{}: the {what} name {name:?} is taken by {other}", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+        /// What has the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Who has it.
+        other: String,
+    },
+    /// A service it requires is missing, or one it offers is there already.
+    #[error("{}: {source}", path.display())]
+    Service {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ServiceError,
+    },
+    /// A command cannot be registered.
+    #[error("{}: {reason}", path.display())]
+    Command {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Its nodes, arcs or features do not fit the graph.
+    #[error("{}: {source}", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: GraphError,
+    },
+    /// It could not be created.
+    #[error("{}: cannot be created: {reason}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// The plugin's reason.
+        reason: String,
+    },
+    /// It could not start; it was taken out again.
+    #[error("{}: cannot start: {reason}", path.display())]
+    Start {
+        /// The file.
+        path: PathBuf,
+        /// The plugin's reason.
+        reason: String,
+    },
     /// Not a plugin's name.
     #[error("{name:?} is not a plugin's name: lower-case words joined by hyphens, or give a path")]
     Name {
@@ -246,5 +310,22 @@ pub enum OwnershipFault {
         at: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+}
+
+/// Why a plugin was not unloaded; it runs on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnloadError {
+    /// None of that name is loaded.
+    #[error("no plugin {0:?} is loaded")]
+    Unknown(String),
+    /// Others cannot do without it.
+    #[error("{name} is in use: {}", holders.join(", "))]
+    Held {
+        /// The plugin.
+        name: String,
+        /// Who holds on to it.
+        holders: Vec<String>,
     },
 }

@@ -2,8 +2,12 @@
 //!
 //! In the order a plugin travels: [`SearchPath`] finds its file by name, [`inspect`] reads and
 //! checks the bytes before any of their code runs, [`Images`] maps a private copy of those bytes,
-//! asks the root module for [`Declarations`] and holds them against what the file said of itself.
+//! asks the root module for [`Declarations`] and holds them against what the file said of itself;
+//! [`lifecycle`] makes a [`generation`](generation::Generation) of it and splices its nodes into the
+//! running graph; [`registry`] knows all that it registered and takes it away again.
 
+pub mod classes;
+pub mod command;
 mod declarations;
 mod descriptor;
 mod elf;
@@ -11,16 +15,23 @@ mod elf_dynamic;
 mod elf_segments;
 mod error;
 mod fault;
+pub mod generation;
 mod image;
 mod inspect;
 mod kind;
+pub mod lifecycle;
+pub mod listeners;
 mod maps;
 mod name;
 mod ownership;
 mod place;
 mod private_copy;
 mod raw_declaration;
+pub mod registry;
 mod search;
+pub mod services;
+pub mod slots;
+pub mod table;
 #[cfg(test)]
 mod testing;
 
@@ -28,7 +39,7 @@ pub use declarations::{Body, Declarations, Declared};
 pub use descriptor::{
     ArcRecord, CommandRecord, Description, FeatureRecord, OfferRecord, RequireRecord,
 };
-pub use error::{LoadError, OwnershipFault};
+pub use error::{LoadError, OwnershipFault, UnloadError};
 pub use fault::{DeclarationFault, ElfFault, RecordFault};
 pub use image::{Image, Images};
 pub use inspect::{Inspected, Ownership, Trust, inspect, inspect_bytes};

@@ -12,7 +12,7 @@ use gristmill_abi::{
     declaration::{PluginHandle, ServiceRef},
     device::{INTERFACE_L3, InterfaceInfo, InterfaceSpec},
     frame::{NodeRuntime, ThreadCtx},
-    host::{ALL_INTERFACES, BufferService, GraphService, HostTable, InterfaceService},
+    host::{ALL_INTERFACES, BufferService, GraphService, HostTable, InterfaceService, log_level},
 };
 use semver::{Version, VersionReq};
 
@@ -94,6 +94,15 @@ unsafe fn host_of<'a>(shared: *const c_void) -> &'a Host {
     unsafe { &*shared.cast::<Host>() }
 }
 
+fn level_of(number: u32) -> Level {
+    match number {
+        log_level::ERROR => Level::Error,
+        log_level::WARN => Level::Warn,
+        log_level::NOTICE => Level::Notice,
+        _ => Level::Debug,
+    }
+}
+
 unsafe extern "C" fn log(
     table: *const HostTable,
     plugin: PluginHandle,
@@ -107,7 +116,7 @@ unsafe extern "C" fn log(
         let host = unsafe { host_of(shared) };
         let name = host.listeners.lock().name(Owner(plugin));
         let class = if plugin == 0 { "plugin" } else { name.as_str() };
-        host.log.write(Level::of_number(level), class, text.as_str());
+        host.log.write(level_of(level), class, text.as_str());
         Status::OK
     });
 }
