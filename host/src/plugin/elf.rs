@@ -49,8 +49,10 @@ pub(super) fn check(bytes: &[u8]) -> Result<SharedObject<'_>, ElfFault> {
     elf_dynamic::check(&segments)?;
     let sections = sections(header, bytes)?;
     let records = records(header, sections, bytes)?;
-    let exports_root = root_symbol(header, bytes)?
-        .is_some_and(|address| segments.covers(address, size_of::<LibHeader>() as u64));
+    let exports_root = root_symbol(header, bytes)?.is_some_and(|address| {
+        segments.covers(address, size_of::<LibHeader>() as u64)
+            && address.is_multiple_of(align_of::<LibHeader>() as u64)
+    });
     Ok(SharedObject { records, exports_root, loads: segments.loads.len() })
 }
 

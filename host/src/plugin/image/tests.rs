@@ -1,6 +1,7 @@
 use std::{
     ffi::c_void,
     fs,
+    io::Write,
     os::unix::fs::MetadataExt,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -176,6 +177,16 @@ fn the_private_copy_is_what_was_checked_and_goes_with_its_image() {
 }
 
 #[test]
+fn a_copy_that_cannot_be_written_refuses_the_load_and_leaves_nothing() {
+    let (_base, images) = images();
+    fs::remove_dir_all(images.place()).unwrap();
+    let expected = format!("bare.so: cannot be copied to {}: No such file", images.place());
+    let error = error(&images, &faulty(b'6'));
+    assert!(error.starts_with(&expected), "{error}");
+    assert_eq!(images.count(), 0);
+}
+
+#[test]
 fn a_plugin_is_mapped_from_sealed_memory_where_no_directory_will_do() {
     let images = Images::new(&[]);
     assert_eq!(images.place(), "memory");
@@ -183,15 +194,11 @@ fn a_plugin_is_mapped_from_sealed_memory_where_no_directory_will_do() {
     let copy = image.copy().unwrap();
     assert!(copy.starts_with(format!("/proc/{}/fd", std::process::id())), "{}", copy.display());
     let memory = fs::OpenOptions::new().write(true).open(copy).unwrap();
-    assert!(io_error(std::io::Write::write_all(&mut &memory, b"x")), "sealed");
+    assert!((&memory).write_all(b"x").is_err(), "sealed");
     let first = copy.to_path_buf();
     drop(image);
     let other = images.map(&faulty(b'5'), host_table().0).unwrap();
     assert_ne!(other.copy().unwrap(), first, "the name of an image is never used again");
-}
-
-fn io_error(result: std::io::Result<()>) -> bool {
-    result.is_err()
 }
 
 #[test]
