@@ -77,7 +77,7 @@ pub enum CommandError {
         /// The command's path.
         path: String,
         /// What is wrong.
-        source: UsageError,
+        source: Box<UsageError>,
         /// How it is used.
         usage: String,
     },
@@ -244,7 +244,8 @@ fn open(path: &Path) -> Result<File, OpenError> {
 }
 
 /// What a command does; runs on the main thread.
-pub type Run<C> = dyn Fn(&mut C, &mut Call<'_>, &mut Answer) -> Result<(), CommandError>;
+pub type Run<C> =
+    dyn Fn(&mut C, &mut Call<'_>, &mut Answer) -> Result<(), CommandError> + Send + Sync;
 
 /// A command.
 pub struct Command<C> {
@@ -282,10 +283,9 @@ impl<C> fmt::Debug for Command<C> {
 
 /// A command of the host's own: a constant beside the code, submitted by `inventory`.
 ///
-/// The host collects them for its one context type:
-/// ```
-/// use gristmill::cli::{Builtin, Role};
-/// # struct Host;
+/// The host collects them for its one context type, once, and hands all to its registry with
+/// `registry.add_builtins(inventory::iter::<Builtin<Host>>)`:
+/// ```ignore (only this crate may collect its own type)
 /// inventory::collect!(Builtin<Host>);
 ///
 /// inventory::submit! {
@@ -300,7 +300,6 @@ impl<C> fmt::Debug for Command<C> {
 ///         },
 ///     }
 /// }
-/// # fn main() {}
 /// ```
 #[derive(Debug)]
 pub struct Builtin<C> {
@@ -395,7 +394,7 @@ mod tests {
         assert_eq!(failed.of("plugin load").report(), "plugin load: cannot open /x: no luck");
         let usage = CommandError::Usage {
             path: "show node".into(),
-            source: UsageError::Extra("b".into()),
+            source: Box::new(UsageError::Extra("b".into())),
             usage: "show node [<name:word>]".into(),
         };
         let script =

@@ -71,8 +71,11 @@ pub(super) fn execute_within<C: Context>(
     }
     let (command, length) = context.commands().resolve(words)?;
     let path = command.path().join(" ");
-    let args = command.grammar.read(&words[length..], length, context).map_err(|source| {
-        CommandError::Usage { path: path.clone(), source, usage: command.grammar.to_string() }
+    let args = command.grammar.read(&words[length..], length, context);
+    let args = args.map_err(|source| CommandError::Usage {
+        path: path.clone(),
+        source: Box::new(source),
+        usage: command.grammar.to_string(),
     })?;
     let mut call = Call { args, caller, files, depth, end: false };
     let ran = if command.needs_barrier {
@@ -135,7 +138,7 @@ mod tests {
         let mut toy = Toy::new();
         assert_eq!(
             run(&mut toy, "set interface state nope up").unwrap_err(),
-            "set interface state: interface: unknown interface `nope'\n\
+            "set interface state: unknown interface `nope'\n\
              usage: set interface state <interface> {up|down}"
         );
         assert_eq!(

@@ -1,9 +1,9 @@
 //! Commands: their grammar, their answers, and the control socket they come over.
 //!
 //! Read in this order: [`grammar`] (one string declares a command), [`parse`] (words become
-//! [`Args`]), [`command`] and [`registry`] (the host's and the plugins'), [`execute`] (one command
+//! [`Args`]), [`command`] and [`registry`] (the host's and the plugins'), [`mod@execute`] (one command
 //! line from words to [`Answer`]), [`script`], [`socket`] (where the host listens, who may talk),
-//! [`session`] and [`server`] (requests in, replies out, nothing waits).
+//! `session` and [`server`] (requests in, replies out, nothing waits).
 //!
 //! All of it is generic over the context that commands work on: anything that is a [`Context`].
 

@@ -19,7 +19,7 @@ pub enum UsageError {
         word: String,
     },
     /// A value is none.
-    #[error("{name}")]
+    #[error("{}", named(name, source))]
     Value {
         /// The argument's name.
         name: String,
@@ -32,6 +32,14 @@ pub enum UsageError {
     /// Words are left over.
     #[error("unknown input `{0}'")]
     Extra(String),
+}
+
+/// The argument's name, unless the error itself says what kind of name is unknown.
+fn named<'a>(name: &'a str, source: &ValueError) -> &'a str {
+    match source {
+        ValueError::Interface(_) | ValueError::Node(_) => "",
+        _ => name,
+    }
 }
 
 impl Grammar {
@@ -213,7 +221,11 @@ mod tests {
 
     impl Names for Two {
         fn interface_index(&self, name: &str) -> Option<u32> {
-            ["tap0", "tap1"].iter().position(|known| *known == name).map(|index| index as u32)
+            ["tap0", "tap1"]
+                .into_iter()
+                .zip(0..)
+                .find(|(known, _)| *known == name)
+                .map(|(_, at)| at)
         }
         fn node_index(&self, _: &str) -> Option<u32> {
             None
@@ -329,13 +341,12 @@ mod tests {
             declaration in prop::collection::vec(part(), 0..24),
             words in prop::collection::vec("x|y|z|1|10.0.0.0/8|tap0|\\PC{0,8}", 0..12),
         ) {
-            if let Ok(grammar) = Grammar::parse(&format!("p {}", declaration.join(" "))) {
-                if let Ok(args) = grammar.read(&words, 0, &Two) {
-                    let mut names: Vec<_> = args.0.iter().map(|value| &value.name).collect();
-                    names.sort();
-                    names.dedup();
-                    prop_assert_eq!(names.len(), args.0.len(), "each argument at most once");
-                }
+            let grammar = Grammar::parse(&format!("p {}", declaration.join(" ")));
+            if let Ok(Ok(args)) = grammar.map(|grammar| grammar.read(&words, 0, &Two)) {
+                let mut names: Vec<_> = args.0.iter().map(|value| &value.name).collect();
+                names.sort();
+                names.dedup();
+                prop_assert_eq!(names.len(), args.0.len(), "each argument at most once");
             }
         }
 

@@ -41,6 +41,9 @@ pub enum RegisterError {
     },
 }
 
+/// Commands whose paths begin alike, and in how many words.
+pub type Below<'a, C> = (&'a [Arc<Command<C>>], usize);
+
 /// The commands.
 #[derive(Debug)]
 pub struct Registry<C> {
@@ -155,7 +158,7 @@ impl<C> Registry<C> {
     ///
     /// # Errors
     /// [`CommandError::Unknown`] if a word leads nowhere.
-    pub fn below(&self, words: &[String]) -> Result<(&[Arc<Command<C>>], usize), CommandError> {
+    pub fn below(&self, words: &[String]) -> Result<Below<'_, C>, CommandError> {
         let (level, understood) = self.descend(words);
         match words.get(understood) {
             None => Ok((level.0, understood)),

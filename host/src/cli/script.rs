@@ -124,7 +124,7 @@ mod tests {
         let mut toy = Toy::new();
         let text = "set int state tap0 up\nset int \\\n state tap9 up\nset int state tap1 up\n";
         let error = run(&mut toy, text).unwrap_err();
-        assert!(error.starts_with("setup:2: set interface state: interface: unknown"), "{error}");
+        assert!(error.starts_with("setup:2: set interface state: unknown"), "{error}");
         assert_eq!(toy.up, [true, false]);
         let error = run(&mut toy, "show 'x").unwrap_err();
         assert_eq!(error, "setup:1: the quote ' is not closed");

@@ -173,7 +173,7 @@ impl Place {
             failed("listen on", path, io::Error::from(io::ErrorKind::InvalidFilename))
         })?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        let parent = parent.unwrap_or_else(|| Path::new("."));
         let mode = Mode::from_raw_mode(DIRECTORY_MODE);
         let made = match rustix::fs::mkdir(parent, mode) {
             Ok(()) => true,

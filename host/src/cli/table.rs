@@ -158,7 +158,10 @@ impl Column {
     /// What stands above it.
     fn heading(&self) -> String {
         let name = printable(&self.name);
-        self.unit.as_ref().map_or(name.clone(), |unit| format!("{name} [{}]", printable(unit)))
+        match &self.unit {
+            Some(unit) => format!("{name} [{}]", printable(unit)),
+            None => name,
+        }
     }
 }
 

@@ -18,8 +18,10 @@ pub(super) struct Toy {
     pub(super) watched: BTreeMap<RawFd, (u64, Interest)>,
 }
 
-const COMMANDS: [Builtin<Toy>; 5] = [
-    Builtin {
+inventory::collect!(Builtin<Toy>);
+
+inventory::submit! {
+    Builtin::<Toy> {
         grammar: "show interface",
         help: "the interfaces",
         role: Role::Read,
@@ -32,8 +34,11 @@ const COMMANDS: [Builtin<Toy>; 5] = [
             answer.table(table);
             Ok(())
         },
-    },
-    Builtin {
+    }
+}
+
+inventory::submit! {
+    Builtin::<Toy> {
         grammar: "set interface state <interface> {state:up|down}",
         help: "switch an interface",
         role: Role::Write,
@@ -43,8 +48,11 @@ const COMMANDS: [Builtin<Toy>; 5] = [
             toy.up[index] = call.args.text("state") == Some("up");
             Ok(())
         },
-    },
-    Builtin {
+    }
+}
+
+inventory::submit! {
+    Builtin::<Toy> {
         grammar: "show file <file:path>",
         help: "the first line of a file",
         role: Role::Read,
@@ -56,8 +64,11 @@ const COMMANDS: [Builtin<Toy>; 5] = [
             answer.line(line);
             Ok(())
         },
-    },
-    Builtin {
+    }
+}
+
+inventory::submit! {
+    Builtin::<Toy> {
         grammar: "fail <why:rest>",
         help: "nothing",
         role: Role::Read,
@@ -66,8 +77,11 @@ const COMMANDS: [Builtin<Toy>; 5] = [
             let why = call.args.text("why").unwrap_or_default();
             Err(CommandError::failed(format!("cannot: {why}")))
         },
-    },
-    Builtin {
+    }
+}
+
+inventory::submit! {
+    Builtin::<Toy> {
         grammar: "flood <lines:u32>",
         help: "many lines",
         role: Role::Read,
@@ -78,13 +92,13 @@ const COMMANDS: [Builtin<Toy>; 5] = [
             }
             Ok(())
         },
-    },
-];
+    }
+}
 
 impl Toy {
     pub(super) fn new() -> Self {
         let mut commands = Registry::default();
-        commands.add_builtins(&COMMANDS).unwrap();
+        commands.add_builtins(inventory::iter::<Builtin<Toy>>).unwrap();
         commands.add_builtins(&basics()).unwrap();
         Self { commands, up: [false; 2], barriers: 0, watched: BTreeMap::new() }
     }
@@ -92,7 +106,7 @@ impl Toy {
 
 impl Names for Toy {
     fn interface_index(&self, name: &str) -> Option<u32> {
-        ["tap0", "tap1"].iter().position(|known| *known == name).map(|index| index as u32)
+        ["tap0", "tap1"].into_iter().zip(0..).find(|(known, _)| *known == name).map(|(_, at)| at)
     }
 
     fn node_index(&self, name: &str) -> Option<u32> {
