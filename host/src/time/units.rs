@@ -16,6 +16,44 @@ pub struct Nanos(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cycles(pub u64);
 
+/// A tick of the dynamic timers.
+///
+/// Unit: 1 ms. Ticks may wrap, so they have no order: one is before another if it is less than half
+/// way round behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ticks(pub u64);
+
+impl Ticks {
+    /// Ticks per second.
+    pub const PER_SECOND: u64 = 1_000;
+
+    /// The tick that a time lies in.
+    pub const fn at(time: Nanos) -> Self {
+        Self(time.0 / (1_000_000_000 / Self::PER_SECOND))
+    }
+
+    /// The tick that comes `ticks` later.
+    #[must_use]
+    pub const fn after(self, ticks: u64) -> Self {
+        Self(self.0.wrapping_add(ticks))
+    }
+
+    /// How many ticks `earlier` lies before this one.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.wrapping_sub(earlier.0)
+    }
+
+    /// Whether this one is later.
+    pub const fn is_after(self, other: Self) -> bool {
+        other.is_before(self)
+    }
+
+    /// Whether this one is earlier.
+    pub const fn is_before(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() < 0
+    }
+}
+
 impl Nanos {
     /// The moment the clock started.
     pub const ZERO: Self = Self(0);
