@@ -24,8 +24,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Ethernet {
     host: Host,
-    interfaces: Interfaces,
-    types: EtherTypes,
+    /// What is done with the packets of each interface.
+    pub interfaces: Interfaces,
+    /// Where packets of each EtherType go.
+    pub types: EtherTypes,
     registered: Mutex<BTreeMap<u16, String>>,
 }
 
