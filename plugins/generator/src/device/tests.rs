@@ -178,6 +178,21 @@ fn flat_out_streams_share_a_frame_and_a_paced_one_comes_first() {
 }
 
 #[test]
+fn streams_that_ask_for_more_than_there_is_take_turns() {
+    let mut bench = bench(1);
+    for name in ["a", "b"] {
+        bench.configure(name, &Settings { pps: Some(1e9), ..settings() });
+    }
+    bench.control.run(None, true);
+    for turn in 0..10 {
+        bench.device.set_now_ns(turn * 10_000);
+        bench.receive(0);
+    }
+    let shares = ["a", "b"].map(|name| bench.state(name).sent);
+    assert!(shares.iter().all(|&share| share >= 4 * 256), "{shares:?}");
+}
+
+#[test]
 fn a_stream_that_is_configured_anew_goes_on_with_its_numbers() {
     let mut bench = bench(1);
     bench.configure("a", &Settings { count: Some(10), ..settings() });
