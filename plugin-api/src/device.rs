@@ -164,14 +164,20 @@ struct Rx<Q> {
 
 impl<Q> Rx<Q> {
     fn new(queue: Q) -> Self {
-        Self { queue, stash: Stash { indices: [0; FRAME_SIZE], len: 0 } }
+        Self { queue, stash: Stash::default() }
     }
 }
 
 /// Empty buffers that the queue owns between two polls.
-struct Stash {
+pub(crate) struct Stash {
     indices: [u32; FRAME_SIZE],
     len: usize,
+}
+
+impl Default for Stash {
+    fn default() -> Self {
+        Self { indices: [0; FRAME_SIZE], len: 0 }
+    }
 }
 
 impl Stash {
@@ -220,7 +226,19 @@ impl core::fmt::Debug for Stash {
     }
 }
 
-impl<N: NextNodes> RxFrame<'_, N> {
+impl<'a, N: NextNodes> RxFrame<'a, N> {
+    pub(crate) fn new(
+        frame: Frame<'a, N>,
+        stash: &'a mut Stash,
+        interface: InterfaceIndex,
+    ) -> Self {
+        Self { frame, stash, interface }
+    }
+
+    pub(crate) fn result(&self) -> u32 {
+        self.frame.result()
+    }
+
     /// Bytes of room for one packet in one buffer.
     pub const ROOM: usize = DATA;
 
@@ -314,7 +332,11 @@ pub struct TxFrame<'a> {
     indices: &'a [u32],
 }
 
-impl TxFrame<'_> {
+impl<'a> TxFrame<'a> {
+    pub(crate) fn new(ctx: *mut ThreadCtx, indices: &'a [u32]) -> Self {
+        Self { ctx, indices }
+    }
+
     /// Packets, 1 to 256.
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -383,9 +405,9 @@ unsafe extern "C" fn receive<D: Device>(
         let interface = InterfaceIndex(cell.interface.load(Ordering::Relaxed));
         // SAFETY: there is no node: an rx function has no counters and cannot emit.
         let frame = unsafe { Frame::from_raw(ctx, core::ptr::null_mut(), raw) };
-        let mut frame = RxFrame { frame, stash: &mut rx.stash, interface };
+        let mut frame = RxFrame::new(frame, &mut rx.stash, interface);
         cell.device.receive(&mut rx.queue, &mut frame);
-        frame.frame.result()
+        frame.result()
     })
     .unwrap_or(ENTRY_PANICKED)
 }
@@ -404,7 +426,7 @@ unsafe extern "C" fn transmit<D: Device>(
         let cell = unsafe { &*device.cast::<DeviceCell<D>>() };
         // SAFETY: the host serves a queue on one thread at a time.
         let tx = unsafe { &mut *cell.tx[queue as usize].get() };
-        cell.device.transmit(tx, &mut TxFrame { ctx, indices })
+        cell.device.transmit(tx, &mut TxFrame::new(ctx, indices))
     });
     let Some(sent) = sent else { return TX_PANICKED };
     #[expect(clippy::cast_possible_truncation, reason = "at most n")]
