@@ -21,7 +21,7 @@ use self::rx::Rx;
 pub use self::rx::RxFrame;
 pub(crate) use self::rx::Stash;
 use crate::{
-    Error, Frame, Host, InterfaceIndex, NextNodes, Packet, Plugin, ThreadIndex, host,
+    Error, Frame, Host, InterfaceIndex, NextNodes, Packet, Plugin, Segments, ThreadIndex, host,
     plugin::contain,
 };
 
@@ -200,6 +200,19 @@ impl<'a> TxFrame<'a> {
         let base = unsafe { (*self.ctx).buffer_base };
         // SAFETY: the packets are the device's for the call, and the frame is borrowed mutably.
         unsafe { Packet::at(base, self.indices[at]) }
+    }
+
+    /// The bytes of packet number `at`, buffer by buffer; those of several packets may be looked
+    /// at together, for a system call that sends many.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn segments(&self, at: usize) -> Segments<'_> {
+        // SAFETY: the host lent its context for the call.
+        let base = unsafe { (*self.ctx).buffer_base };
+        // SAFETY: the packets are the device's for the call, and nobody writes to them while the
+        // frame is borrowed.
+        unsafe { Segments::of(base, self.indices[at]) }
     }
 }
 

@@ -1,12 +1,18 @@
 //! The frame a device receives into.
 
+use core::array;
+use std::io::IoSliceMut;
+
 use gristmill_abi::{
     buffer::DATA,
-    frame::{FRAME_SIZE, ThreadCtx},
+    frame::{FRAME_SIZE, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx},
 };
 
 use super::host_of;
 use crate::{Buffer, Frame, InterfaceIndex, NextNodes, ThreadIndex, host};
+
+/// Buffers of one received packet at most: 64 KiB, the largest the kernel knows.
+const MAX_CHAIN: usize = 32;
 
 /// A receive queue with empty buffers at hand.
 pub(super) struct Rx<Q> {
@@ -93,6 +99,8 @@ impl<'a, N: NextNodes> RxFrame<'a, N> {
 
     /// Bytes of room for one packet in one buffer.
     pub const ROOM: usize = DATA;
+    /// Bytes of room for one packet in a chain of buffers.
+    pub const CHAIN_ROOM: usize = MAX_CHAIN * DATA;
 
     /// Packets received so far.
     #[expect(clippy::len_without_is_empty, reason = "what matters is whether it is full")]
@@ -147,6 +155,64 @@ impl<'a, N: NextNodes> RxFrame<'a, N> {
         }
     }
 
+    /// Like [`fill`](Self::fill) for a packet of up to `room` bytes, at most
+    /// [`CHAIN_ROOM`](Self::CHAIN_ROOM): `receive` is given as many buffers as that takes, 2,048
+    /// bytes each, and fills them in order.
+    ///
+    /// Cost: a pass over the buffers for each packet, used or not; `fill` where one will do.
+    pub fn fill_chain(
+        &mut self,
+        room: usize,
+        receive: impl FnOnce(&mut [IoSliceMut<'_>]) -> Option<(usize, N)>,
+    ) -> bool {
+        let count = room.div_ceil(DATA).clamp(1, MAX_CHAIN);
+        if self.is_full() {
+            return false;
+        }
+        if self.stash.len < count {
+            self.stash.refill(self.frame.thread_ctx());
+        }
+        if self.stash.len < count {
+            return false;
+        }
+        let mut buffers: [Option<Buffer>; MAX_CHAIN] = array::from_fn(|_| None);
+        let mut rooms: [IoSliceMut<'_>; MAX_CHAIN] = array::from_fn(|_| IoSliceMut::new(&mut []));
+        for (slot, room) in buffers.iter_mut().zip(&mut rooms).take(count) {
+            let mut packet = slot.insert(self.pop().expect("as many as are there")).packet();
+            packet.resize(DATA);
+            let bytes: *mut [u8] = packet.data_mut();
+            // SAFETY: the buffer is in `buffers`, where nothing touches it before `receive` is
+            // done with its bytes.
+            *room = IoSliceMut::new(unsafe { &mut *bytes });
+        }
+        let received = receive(&mut rooms[..count]);
+        let used = received.as_ref().map_or(0, |&(len, _)| len.div_ceil(DATA).clamp(1, count));
+        for mut unused in buffers[used..count].iter_mut().filter_map(Option::take) {
+            unused.packet().resize(0);
+            self.stash.push(unused.into_index().0);
+        }
+        let Some((len, next)) = received else { return false };
+        let len = len.min(used * DATA);
+        let mut chain: Option<Buffer> = None;
+        for (at, slot) in buffers[..used].iter_mut().enumerate().rev() {
+            let mut buffer = slot.take().expect("a buffer that was given");
+            let mut packet = buffer.packet();
+            packet.resize((len - at * DATA).min(DATA));
+            if let Some(rest) = chain.take() {
+                packet.chain(rest);
+            }
+            chain = Some(buffer);
+        }
+        chain.is_some_and(|buffer| self.push(next, buffer).is_ok())
+    }
+
+    /// Says that the device's link went up or down; the host's main thread hears of it.
+    ///
+    /// For devices that do not name a kernel interface to follow.
+    pub fn set_link(&mut self, up: bool) {
+        self.frame.set_flags(if up { RX_LINK_UP } else { RX_LINK_DOWN });
+    }
+
     /// An empty packet to be pushed; `None` when the pool is used up.
     pub fn alloc(&mut self) -> Option<Buffer> {
         if self.stash.len == 0 {
@@ -174,5 +240,87 @@ impl<'a, N: NextNodes> RxFrame<'a, N> {
         let base = unsafe { (*self.frame.thread_ctx()).buffer_base };
         // SAFETY: the stash owned it.
         Some(unsafe { Buffer::own(base, index) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Device, Error, Host, Plugin, TxFrame, next_nodes, testing::DeviceBench};
+
+    struct Bytes;
+
+    impl Plugin for Bytes {
+        const NAME: &'static str = "bytes";
+        fn create(_: Host, _: &Config<'_>) -> Result<Self, Error> {
+            Ok(Self)
+        }
+    }
+
+    next_nodes! {
+        enum Next { Onward => Optional("onward") }
+    }
+
+    /// Receives packets of the lengths in its queue, and sends them into its other one.
+    struct Lengths;
+
+    impl Device for Lengths {
+        const CLASS: &'static str = "lengths";
+        type Plugin = Bytes;
+        type Next = Next;
+        type Rx = Vec<usize>;
+        type Tx = Vec<Vec<usize>>;
+
+        fn receive(&self, lengths: &mut Vec<usize>, frame: &mut RxFrame<'_, Next>) {
+            while frame.fill_chain(9_000, |rooms| {
+                assert_eq!(rooms.iter().map(|room| room.len()).sum::<usize>(), 5 * DATA);
+                let len = lengths.pop()?;
+                let mut value = 0_u8;
+                for byte in rooms.iter_mut().flat_map(|room| room.iter_mut()).take(len) {
+                    *byte = value;
+                    value = value.wrapping_add(7);
+                }
+                Some((len, Next::Onward))
+            }) {}
+            frame.set_link(false);
+        }
+
+        fn transmit(&self, sent: &mut Vec<Vec<usize>>, frame: &mut TxFrame<'_>) -> usize {
+            let parts = |at| frame.segments(at).map(<[u8]>::len).collect();
+            sent.extend((0..frame.len()).map(parts));
+            frame.len()
+        }
+    }
+
+    #[test]
+    fn a_long_packet_takes_the_buffers_it_needs_and_no_more() {
+        let mut bench = DeviceBench::new(Lengths);
+        let lengths = [0, 1, 2_047, 2_048, 2_049, 4_096, 9_000];
+        let out = bench.receive(&mut lengths.iter().rev().copied().collect());
+        assert_eq!(out.packets.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+        for packet in &out.packets {
+            let mut expected = 0_u8;
+            for &byte in packet {
+                assert_eq!(byte, expected);
+                expected = expected.wrapping_add(7);
+            }
+        }
+        assert_eq!(bench.link(), Some(false));
+        let mut sent = Vec::new();
+        assert_eq!(bench.transmit(&mut sent, out.packets), lengths.len());
+        assert_eq!(sent[..4], [vec![0], vec![1], vec![2_047], vec![2_048]]);
+        assert_eq!(
+            sent[4..],
+            [vec![2_048, 1], vec![2_048; 2], vec![2_048, 2_048, 2_048, 2_048, 808]]
+        );
+    }
+
+    #[test]
+    fn a_packet_that_is_not_there_leaves_its_buffers_for_the_next() {
+        let mut bench = DeviceBench::new(Lengths);
+        for _ in 0..10_000 {
+            assert!(bench.receive(&mut Vec::new()).packets.is_empty());
+        }
+        assert_eq!(bench.receive(&mut vec![9_000]).packets[0].len(), 9_000);
     }
 }
