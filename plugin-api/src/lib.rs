@@ -76,7 +76,7 @@ pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
 pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
-pub use packet::{Buffer, BufferIndex, Packet};
+pub use packet::{Buffer, BufferIndex, Packet, Segments};
 pub use plugin::{Notice, Plugin};
 
 #[doc(hidden)]

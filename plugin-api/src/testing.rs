@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use gristmill_abi::{
     Head,
+    buffer::DATA,
     frame::{FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN, ThreadCtx},
 };
 
 pub use self::device::{DeviceBench, LoopClocks};
 use self::pool::{BUFFERS, EMITTED, buffer_alloc, host_table, pool, release};
-use crate::{Buffer, Frame, Host, InterfaceIndex, NextNodes, Node, Packet, ThreadIndex, export};
+use crate::{Buffer, Frame, Host, InterfaceIndex, NextNodes, Node, ThreadIndex, export};
 
 /// A host with which plugins can be made in tests; it has no services.
 pub fn host() -> Host {
@@ -232,21 +233,32 @@ fn give_back(indices: &[u32]) {
     }
 }
 
-/// A buffer with the packet's bytes in it.
+/// A buffer with the packet's bytes in it; a chain if it is long.
 fn build(ctx: &mut ThreadCtx, packet: &TestPacket) -> u32 {
-    let mut index = 0;
-    // SAFETY: room for one index.
-    let got = unsafe { buffer_alloc(ctx, &raw mut index, 1) };
-    assert_eq!(got, 1, "the bench's pool of {BUFFERS} buffers is used up");
-    // SAFETY: it was just allocated.
-    let mut buffer = unsafe { Packet::at(pool().base, index) };
-    assert!(buffer.replace(&packet.bytes), "a test packet has at most 2048 bytes");
+    let (first, rest) = packet.bytes.split_at(packet.bytes.len().min(DATA));
+    let mut first = buffer_of(ctx, first);
+    for part in rest.chunks(DATA) {
+        let part = buffer_of(ctx, part);
+        first.packet().chain(part);
+    }
+    let mut buffer = first.packet();
     buffer.mark_l2();
     if let Some(interface) = packet.rx_interface {
         buffer.set_rx_interface(InterfaceIndex(interface));
     }
     buffer.set_adjacency(packet.adjacency);
-    index
+    first.into_index().0
+}
+
+fn buffer_of(ctx: &mut ThreadCtx, bytes: &[u8]) -> Buffer {
+    let mut index = 0;
+    // SAFETY: room for one index.
+    let got = unsafe { buffer_alloc(ctx, &raw mut index, 1) };
+    assert_eq!(got, 1, "the bench's pool of {BUFFERS} buffers is used up");
+    // SAFETY: it was just allocated.
+    let mut buffer = unsafe { Buffer::own(pool().base, index) };
+    assert!(buffer.packet().replace(bytes), "{} bytes in one buffer", bytes.len());
+    buffer
 }
 
 /// Takes the packets apart and gives their buffers back.

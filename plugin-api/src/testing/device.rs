@@ -1,6 +1,8 @@
 //! Runs the queues of one device: no host, no threads, no clock.
 
-use gristmill_abi::frame::{FRAME_SIZE, Frame as RawFrame, PANICKED, ThreadCtx};
+use gristmill_abi::frame::{
+    FRAME_SIZE, Frame as RawFrame, PANICKED, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx,
+};
 
 use super::{Outcome, TestPacket, build, collect, cycles, give_back, thread_ctx};
 use crate::{
@@ -16,6 +18,7 @@ pub struct DeviceBench<D: Device> {
     interface: InterfaceIndex,
     now_ns: u64,
     stash: Stash,
+    link: Option<bool>,
 }
 
 /// What a trip through a device costs, in clocks per packet.
@@ -33,7 +36,13 @@ impl<D: Device> DeviceBench<D> {
     /// Puts `device` on the bench, as interface 0 of thread 1.
     pub fn new(device: D) -> Self {
         export::attach(host_table());
-        Self { device, interface: InterfaceIndex(0), now_ns: 0, stash: Stash::default() }
+        Self {
+            device,
+            interface: InterfaceIndex(0),
+            now_ns: 0,
+            stash: Stash::default(),
+            link: None,
+        }
     }
 
     /// The device.
@@ -44,6 +53,11 @@ impl<D: Device> DeviceBench<D> {
     /// Sets the clock, in nanoseconds since the host started.
     pub fn set_now_ns(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+    }
+
+    /// What the device last said of its link; `None` if it never did.
+    pub fn link(&self) -> Option<bool> {
+        self.link
     }
 
     /// Receives one frame.
@@ -111,6 +125,11 @@ impl<D: Device> DeviceBench<D> {
         self.device.receive(queue, &mut frame);
         let clocks = cycles::now() - start;
         let whole = frame.result();
+        match raw.flags {
+            RX_LINK_UP => self.link = Some(true),
+            RX_LINK_DOWN => self.link = Some(false),
+            _ => {}
+        }
         let n = raw.n as usize;
         settle_nexts(&mut slots.nexts[..n], whole);
         (n, clocks)

@@ -18,7 +18,7 @@ use gristmill_abi::{
 use crate::{Error, Packet};
 
 /// Buffers of the bench's pool, shared by all benches of a process.
-pub(super) const BUFFERS: usize = 2048;
+pub(super) const BUFFERS: usize = 8192;
 const LINES: u32 = 37;
 const _: () = assert!(LINES as usize * LINE == STRIDE);
 
