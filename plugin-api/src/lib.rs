@@ -64,6 +64,7 @@ mod packet;
 mod plugin;
 pub mod service;
 pub mod testing;
+pub mod wire;
 
 pub use cli::{Answer, Args, Cell, Command, Role};
 pub use config::Config;
