@@ -251,10 +251,10 @@ fn new_chunk() -> Box<Chunk> {
     chunk.unwrap_or_else(|lines| unreachable!("{} lines were made", lines.len()))
 }
 
-/// Stores words one by one from word 0 of a block that is not published yet.
-pub fn fill(words: Words<'_>, values: impl IntoIterator<Item = u32>) {
+/// Stores words from word `from` on of a block that is not published yet.
+pub fn fill(words: Words<'_>, from: usize, values: impl IntoIterator<Item = u32>) {
     for (index, value) in values.into_iter().enumerate() {
-        words.word(index).store(value, Ordering::Relaxed);
+        words.word(from + index).store(value, Ordering::Relaxed);
     }
 }
 

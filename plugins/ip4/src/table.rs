@@ -97,12 +97,10 @@ impl Lookup {
         let bits = addresses.map(Ipv4Addr::to_bits);
         let mut entries = bits.map(|bits| self.root_entry(bits));
         for shift in [8, 0] {
-            if !entries.iter().any(|entry| entry.is_ply()) {
+            if !entries.iter().fold(Entry(0), |or, entry| Entry(or.0 | entry.0)).is_ply() {
                 break;
             }
-            for (entry, bits) in entries.iter_mut().zip(bits) {
-                *entry = ply::slot_or_leaf(&self.lines, *entry, bits >> shift & 0xff);
-            }
+            ply::slots(&self.lines, &mut entries, |lane| bits[lane] >> shift & 0xff);
         }
         entries.map(Entry::leaf)
     }

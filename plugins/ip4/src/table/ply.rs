@@ -1,13 +1,15 @@
-//! A ply: 256 slots, each a leaf or another ply, in one of two kinds.
+//! A ply: 256 slots, each a leaf or another ply, in one of three kinds.
 //!
 //! ```text
-//! compressed   word 0..8    bit i: slot i differs from slot i - 1; bit 0 is clear
+//! narrow       word 0..8    bit i: slot i differs from slot i - 1; bit 0 is clear
 //!              word 8..10   8 bytes: bits set in the words before word 0, 1, … 7
-//!              word 10..    the entry of each run of equal slots
+//!              word 10..    the leaf of each run of equal slots, two to a word
+//! wide         as narrow, but the entry of each run, one to a word
 //! direct       word 0..256  the entry of each slot
 //! ```
-//! The head of a compressed ply and its first six runs are one cache line. A ply with many runs is
-//! direct: one line to read instead of two, and a change of one slot is one store.
+//! Nearly all are narrow: their head and first twelve runs are one cache line. Wide are those with
+//! a ply below, or a leaf over 65,535. A ply with many runs is direct: one line to read instead
+//! of two, and a change of one slot is one store.
 
 use std::{hint::select_unpredictable, sync::atomic::Ordering};
 
@@ -20,14 +22,16 @@ pub(super) const SLOTS: usize = 256;
 pub(super) const PLY: u32 = 1 << 31;
 /// Set in the entry of a direct ply.
 const DIRECT: u32 = 1 << 30;
+/// Set in the entry of a wide ply.
+const WIDE: u32 = 1 << 29;
 const LINE: u32 = MAX_LINES - 1;
-const _: () = assert!(MAX_LINES.is_power_of_two() && MAX_LINES <= DIRECT);
+const _: () = assert!(MAX_LINES.is_power_of_two() && MAX_LINES <= WIDE);
 
 /// Words before the runs of a compressed ply.
 const HEAD: usize = 10;
-/// A ply with more runs becomes direct.
-const RUNS_COMPRESSED_MAX: usize = 160;
-/// A direct ply with fewer runs becomes compressed; the gap saves going back and forth.
+/// A wide ply with more runs becomes direct.
+const RUNS_WIDE_MAX: usize = 160;
+/// A direct ply with fewer runs becomes wide; the gap saves going back and forth.
 const RUNS_DIRECT_MIN: usize = 112;
 
 /// What a slot holds.
@@ -55,8 +59,14 @@ impl Entry {
     }
 
     #[inline(always)]
-    const fn is_direct(self) -> bool {
-        self.0 & DIRECT != 0
+    const fn kind(self) -> Kind {
+        if self.0 & (WIDE | DIRECT) == 0 {
+            Kind::Narrow
+        } else if self.0 & DIRECT == 0 {
+            Kind::Wide
+        } else {
+            Kind::Direct
+        }
     }
 
     #[inline(always)]
@@ -65,39 +75,99 @@ impl Entry {
     }
 }
 
-/// What `slot` (0 to 255) of the ply `entry` holds.
+/// How a ply is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Narrow,
+    Wide,
+    Direct,
+}
+
+impl Kind {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Narrow => PLY,
+            Self::Wide => PLY | WIDE,
+            Self::Direct => PLY | DIRECT,
+        }
+    }
+
+    /// Lines of a ply of `runs` runs.
+    const fn lines(self, runs: usize) -> usize {
+        let words = match self {
+            Self::Narrow => HEAD + runs.div_ceil(2),
+            Self::Wide => HEAD + runs,
+            Self::Direct => SLOTS,
+        };
+        words.div_ceil(LINE_WORDS)
+    }
+}
+
+/// Where in the ply `entry` slot `index` (0 to 255) is: a half word of a narrow one, else a word.
 #[inline(always)]
-pub(super) fn slot(lines: &Lines, entry: Entry, slot: u32) -> Entry {
+fn position(lines: &Lines, entry: Entry, index: u32) -> usize {
+    match entry.kind() {
+        Kind::Narrow => 2 * HEAD + run(entry.words(lines), index),
+        Kind::Wide => HEAD + run(entry.words(lines), index),
+        Kind::Direct => index as usize,
+    }
+}
+
+/// What is at a [`position`] of the ply `entry`.
+#[inline(always)]
+fn at(lines: &Lines, entry: Entry, position: usize) -> Entry {
     let words = entry.words(lines);
-    let at = if entry.is_direct() { slot as usize } else { position(words, slot) };
-    Entry(words.word(at).load(Ordering::Acquire))
+    if entry.kind() == Kind::Narrow {
+        let pair = words.word(position / 2).load(Ordering::Acquire);
+        return Entry(pair >> (position % 2 * 16) & 0xffff);
+    }
+    Entry(words.word(position).load(Ordering::Acquire))
 }
 
-/// As [`slot`] for a ply; a leaf stays as it is, without a branch on which of them it is.
+/// Run of a compressed ply that slot `index` is in.
 #[inline(always)]
-pub(super) fn slot_or_leaf(lines: &Lines, entry: Entry, index: u32) -> Entry {
-    // A leaf reads line 0, which is nobody's business but always near.
-    let ply = select_unpredictable(entry.is_ply(), entry.0, 0);
-    let found = slot(lines, Entry(ply), index);
-    Entry(select_unpredictable(entry.is_ply(), found.0, entry.0))
-}
-
-/// Word of a compressed ply that `slot` is in.
-#[inline(always)]
-fn position(words: Words<'_>, slot: u32) -> usize {
+fn run(words: Words<'_>, index: u32) -> usize {
     let head = words.head();
-    let at = (slot >> 5) as usize % 8;
-    let bits = head.0[at].load(Ordering::Relaxed) & (u32::MAX >> (31 - slot % 32));
+    let at = (index >> 5) as usize % 8;
+    let bits = head.0[at].load(Ordering::Relaxed) & (u32::MAX >> (31 - index % 32));
     let before = head.0[8 + at / 4].load(Ordering::Relaxed) >> (at % 4 * 8) & 0xff;
-    HEAD + (before + bits.count_ones()) as usize
+    (before + bits.count_ones()) as usize
+}
+
+/// What slot `index` (0 to 255) of the ply `entry` holds.
+#[inline(always)]
+pub(super) fn slot(lines: &Lines, entry: Entry, index: u32) -> Entry {
+    at(lines, entry, position(lines, entry, index))
+}
+
+/// As [`slot`] for many, in two passes, so that the cache misses of each overlap; entries that are
+/// leaves stay as they are, without a branch on which of them are.
+#[inline(always)]
+pub(super) fn slots<const N: usize>(
+    lines: &Lines,
+    entries: &mut [Entry; N],
+    index: impl Fn(usize) -> u32,
+) {
+    // A leaf reads line 0, which is nobody's business but always near.
+    let ply = |entry: Entry| Entry(select_unpredictable(entry.is_ply(), entry.0, PLY));
+    let mut positions = [0; N];
+    for (lane, (place, &entry)) in positions.iter_mut().zip(entries.iter()).enumerate() {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 276")]
+        let short = position(lines, ply(entry), index(lane)) as u16;
+        *place = short;
+    }
+    for (&place, entry) in positions.iter().zip(entries) {
+        let found = at(lines, ply(*entry), place.into());
+        entry.0 = select_unpredictable(entry.is_ply(), found.0, entry.0);
+    }
 }
 
 /// Changes one slot of the ply `entry` from one ply to another.
 pub(super) fn replace_ply(lines: &Lines, entry: Entry, index: u32, to: Entry) {
-    let words = entry.words(lines);
-    // A ply is in no slot but its own, so its run has one slot.
-    let at = if entry.is_direct() { index as usize } else { position(words, index) };
-    words.word(at).store(to.0, Ordering::Release);
+    // A ply is in no slot but its own, so its run has one slot, and whatever holds it is not
+    // narrow.
+    debug_assert_ne!(entry.kind(), Kind::Narrow);
+    entry.words(lines).word(position(lines, entry, index)).store(to.0, Ordering::Release);
 }
 
 /// Writes `slots`, in place where `old` has room for them; returns the entry to publish.
@@ -111,31 +181,30 @@ pub(super) fn write(arena: &mut Arena, old: Entry, slots: &[Entry; SLOTS]) -> Re
         retire(arena, old);
         return Ok(slots[0]);
     }
-    let was_direct = old.is_ply() && old.is_direct();
-    let direct = runs > if was_direct { RUNS_DIRECT_MIN } else { RUNS_COMPRESSED_MAX };
-    if direct && was_direct {
-        store_changes(old.words(arena.lines()), 0, slots.iter().copied());
-        return Ok(old);
-    }
-    if !direct && old.is_ply() && !was_direct {
+    let was = old.is_ply().then(|| old.kind());
+    let direct_from = if was == Some(Kind::Direct) { RUNS_DIRECT_MIN } else { RUNS_WIDE_MAX };
+    let kind = if slots.iter().fold(0, |or, slot| or | slot.0) <= 0xffff {
+        Kind::Narrow
+    } else if runs <= direct_from {
+        Kind::Wide
+    } else {
+        Kind::Direct
+    };
+    if was == Some(kind) {
         let words = old.words(arena.lines());
-        if stored_edges(words) == edges {
-            store_changes(words, HEAD, first_of_runs(slots, &edges));
+        if kind == Kind::Direct || stored_edges(words) == edges {
+            store_changes(words, kind, slots, &edges);
             return Ok(old);
         }
     }
-    let block = arena.take(if direct { SLOTS / LINE_WORDS } else { lines_of(runs) })?;
+    let block = arena.take(kind.lines(runs))?;
     let words = arena.lines().words(block.first);
-    let flags = if direct {
-        fill(words, slots.iter().map(|slot| slot.0));
-        PLY | DIRECT
-    } else {
-        let head = edges.into_iter().chain(counts(&edges));
-        fill(words, head.chain(first_of_runs(slots, &edges).map(|slot| slot.0)));
-        PLY
-    };
+    if kind != Kind::Direct {
+        fill(words, 0, edges.into_iter().chain(counts(&edges)));
+    }
+    store_changes(words, kind, slots, &edges);
     retire(arena, old);
-    Ok(Entry(flags | block.first))
+    Ok(Entry(kind.flags() | block.first))
 }
 
 /// Retires the ply `entry`; a leaf has nothing to retire.
@@ -143,13 +212,13 @@ pub(super) fn retire(arena: &mut Arena, entry: Entry) {
     if !entry.is_ply() {
         return;
     }
-    let lines = if entry.is_direct() {
-        SLOTS / LINE_WORDS
-    } else {
-        lines_of(1 + count(&stored_edges(entry.words(arena.lines()))))
+    let kind = entry.kind();
+    let runs = match kind {
+        Kind::Direct => SLOTS,
+        _ => 1 + count(&stored_edges(entry.words(arena.lines()))),
     };
     #[expect(clippy::cast_possible_truncation, reason = "at most 17")]
-    arena.retire(Block { first: entry.0 & LINE, lines: lines as u8 });
+    arena.retire(Block { first: entry.0 & LINE, lines: kind.lines(runs) as u8 });
 }
 
 /// Bit i of the 256: slot i differs from slot i - 1.
@@ -185,32 +254,45 @@ fn counts(edges: &[u32; 8]) -> [u32; 2] {
     packed
 }
 
-/// The entry of each run.
-fn first_of_runs<'a>(
-    slots: &'a [Entry; SLOTS],
-    edges: &'a [u32; 8],
-) -> impl Iterator<Item = Entry> + 'a {
-    let begins = edges.iter().enumerate().flat_map(|(at, &word)| {
-        let mut rest = word;
-        std::iter::from_fn(move || {
-            let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
-            rest &= rest - 1;
-            Some(at * 32 + bit)
-        })
-    });
-    std::iter::once(0).chain(begins).map(|index| slots[index])
-}
-
-/// Stores those entries that differ from word `from` on, each by one store.
-fn store_changes(words: Words<'_>, from: usize, entries: impl Iterator<Item = Entry>) {
-    for (index, entry) in entries.enumerate() {
-        let word = words.word(from + index);
-        if word.load(Ordering::Relaxed) != entry.0 {
-            word.store(entry.0, Ordering::Release);
+/// Stores the words behind the head that differ from what is there, each by one store.
+fn store_changes(words: Words<'_>, kind: Kind, slots: &[Entry; SLOTS], edges: &[u32; 8]) {
+    let store = |index: usize, value: u32| {
+        let word = words.word(index);
+        if word.load(Ordering::Relaxed) != value {
+            word.store(value, Ordering::Release);
+        }
+    };
+    match kind {
+        Kind::Direct => slots.iter().enumerate().for_each(|(index, slot)| store(index, slot.0)),
+        Kind::Wide => for_each_run(slots, edges, |run, entry| store(HEAD + run, entry.0)),
+        Kind::Narrow => {
+            // Both halves at once: a reader must not see a pair half written.
+            let (mut pair, mut last) = (0, 0);
+            for_each_run(slots, edges, |run, entry| {
+                last = run;
+                if run % 2 == 0 {
+                    pair = entry.0;
+                } else {
+                    store(HEAD + run / 2, pair | entry.0 << 16);
+                }
+            });
+            if last % 2 == 0 {
+                store(HEAD + last / 2, pair);
+            }
         }
     }
 }
 
-fn lines_of(runs: usize) -> usize {
-    (HEAD + runs).div_ceil(LINE_WORDS)
+/// Calls `each` with number and entry of each run.
+fn for_each_run(slots: &[Entry; SLOTS], edges: &[u32; 8], mut each: impl FnMut(usize, Entry)) {
+    each(0, slots[0]);
+    let mut run = 0;
+    for (word, slots) in edges.iter().zip(slots.chunks_exact(32)) {
+        let mut rest = *word;
+        while rest != 0 {
+            run += 1;
+            each(run, slots[rest.trailing_zeros() as usize]);
+            rest &= rest - 1;
+        }
+    }
 }
