@@ -65,6 +65,7 @@ mod plugin;
 pub mod service;
 pub mod testing;
 pub mod wheel;
+pub mod wire;
 
 pub use cli::{Answer, Args, Cell, Command, Role};
 pub use config::Config;

@@ -1,0 +1,4 @@
+//! `ip4`: IPv4 forwarding.
+
+pub mod arena;
+pub mod table;
