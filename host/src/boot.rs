@@ -253,6 +253,15 @@ impl Running {
         Ok(())
     }
 
+    /// Runs one command of the configuration; what it answers goes to the log.
+    ///
+    /// # Errors
+    /// Why it failed, with the line of the configuration.
+    pub fn command(&mut self, text: &str, line: usize) -> Result<(), BootError> {
+        let name = format!("configuration, exec at line {line}");
+        self.run_script(&name, text)
+    }
+
     /// Runs a script of commands; what they answer goes to the log.
     ///
     /// # Errors
@@ -260,10 +269,13 @@ impl Running {
     pub fn execute(&mut self, path: &std::path::Path) -> Result<(), BootError> {
         let script = std::fs::read_to_string(path)
             .map_err(|source| BootError::Script { path: path.to_path_buf(), source })?;
+        self.run_script(&path.display().to_string(), &script)
+    }
+
+    fn run_script(&mut self, name: &str, script: &str) -> Result<(), BootError> {
         let mut answer = cli::Answer::default();
         let caller = Caller::default();
-        let name = path.display().to_string();
-        let ran = cli::run_script(&mut self.main.control, &name, &script, &caller, &mut answer);
+        let ran = cli::run_script(&mut self.main.control, name, script, &caller, &mut answer);
         for line in answer.render().lines() {
             self.main.control.host.log.write(Level::Notice, "exec", line);
         }

@@ -141,7 +141,7 @@ pub fn run(demo: &args::Demo, args: &Args, config: Config) -> Result<(), DemoErr
         .and_then(|()| {
             let mut show = Show::new(demo);
             host.run(&mut |control, now| show.tick(control, now));
-            show.finish(&host.main.control)
+            show.finish(&mut host.main.control)
         });
     host.end();
     let summary = shown?;
@@ -294,7 +294,7 @@ impl Show {
         text
     }
 
-    fn finish(mut self, control: &Control) -> Result<Summary, DemoError> {
+    fn finish(mut self, control: &mut Control) -> Result<Summary, DemoError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -325,7 +325,7 @@ impl Show {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "for people")]
-    fn summary(&self, control: &Control, load: &LoadReport) -> Result<Summary, DemoError> {
+    fn summary(&self, control: &mut Control, load: &LoadReport) -> Result<Summary, DemoError> {
         let micros = |time: Nanos| time.0 as f64 / 1e3;
         let counts = stream_counts(control)?;
         let nodes = busy_nodes(control).into_iter().map(|sum| NodeSummary {
@@ -369,9 +369,19 @@ struct Counts {
     duplicated: u64,
 }
 
-fn stream_counts(control: &Control) -> Result<Counts, DemoError> {
-    let _ = control;
-    Ok(Counts::default())
+fn stream_counts(control: &mut Control) -> Result<Counts, DemoError> {
+    let answer = command(control, "show generator")?;
+    let sum = |column| -> Result<u64, DemoError> {
+        let table = answer.tables().next();
+        let cells = table.and_then(|table| table.cells(column)).ok_or(DemoError::Column(column))?;
+        Ok(cells.map(|cell| if let Cell::Unsigned(count) = cell { *count } else { 0 }).sum())
+    };
+    Ok(Counts {
+        sent: sum("sent")?,
+        received: sum("received")?,
+        lost: sum("lost")?,
+        duplicated: sum("duplicated")?,
+    })
 }
 
 fn say(text: &str) {

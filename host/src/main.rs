@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use gristmill::{args::Args, run};
 
 fn main() -> ExitCode {
-    match Args::parse(std::env::args_os().skip(1)) {
+    match Args::parse(std::env::args_os()) {
         Ok(args) => run::run(args),
         Err(error) => run::refuse(&error),
     }

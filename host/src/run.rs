@@ -45,9 +45,8 @@ pub fn run(args: Args) -> ExitCode {
         Mode::Help => print(USAGE),
         Mode::Version => print(concat!("gristmill ", env!("CARGO_PKG_VERSION"), "\n")),
         Mode::Run => serve(&args),
-        Mode::Demo(demo) => {
-            configure(&args).and_then(|config| Ok(demo::run(demo, &args, config)?))
-        }
+        Mode::Demo(demo) => configure(&args)
+            .and_then(|config| Ok(demo::run(demo, &args, config)?)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -221,6 +221,12 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// The cells of the column `name`, row by row; `None` if there is no such column.
+    pub fn cells(&self, name: &str) -> Option<impl Iterator<Item = &Cell>> {
+        let at = self.columns.iter().position(|column| column.name == name)?;
+        Some(self.rows.iter().filter_map(move |row| row.get(at)))
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()
