@@ -94,7 +94,9 @@ pub struct Host {
     pub pool: Arc<Pool>,
     /// Where the workers stop.
     pub gate: BarrierGate,
-    /// Raised to end all loops.
+    /// Raised to end main's loop; the workers go on, so that things can be taken down in order.
+    pub quit: AtomicBool,
+    /// Raised to end the workers' loops.
     pub stop: AtomicBool,
     /// Where packets go that are the operating system's.
     pub punt: Arc<PuntState>,
@@ -139,6 +141,7 @@ impl Host {
             log,
             pool: Arc::new(pool),
             gate: BarrierGate::default(),
+            quit: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             interfaces: RwLock::default(),
             classes: Mutex::default(),

@@ -49,7 +49,7 @@ pub struct MainLoop {
 /// `thread` is main's own and no reference to it is in use.
 pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tick<'_>) {
     let mut wake_at = Nanos(0);
-    while !main.control.host.stop.load(Ordering::Relaxed) {
+    while !main.control.host.quit.load(Ordering::Relaxed) {
         // SAFETY: by the caller's promise; the borrow ends before anything else runs.
         let now = unsafe { &mut *thread }.begin_turn(); // Once per loop.
         if now >= wake_at {
@@ -106,7 +106,7 @@ impl MainLoop {
         let mut ready = std::mem::take(&mut self.ready);
         for event in ready.drain(..) {
             match event.token {
-                SIGNAL => self.control.host.stop.store(true, Ordering::Relaxed),
+                SIGNAL => self.control.host.quit.store(true, Ordering::Relaxed),
                 LINKS => self.follow_links(),
                 Token(token) => {
                     if let Some(server) = &mut self.server {

@@ -36,12 +36,12 @@ pub enum LoadError {
         other: String,
     },
     /// A service it requires is missing, or one it offers is there already.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Service {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: ServiceError,
+        cause: ServiceError,
     },
     /// A command cannot be registered.
     #[error("{}: {reason}", path.display())]
@@ -52,12 +52,12 @@ pub enum LoadError {
         reason: String,
     },
     /// Its nodes, arcs or features do not fit the graph.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Graph {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: GraphError,
+        cause: GraphError,
     },
     /// It could not be created.
     #[error("{}: cannot be created: {reason}", path.display())]

@@ -142,7 +142,7 @@ impl Control {
                 other,
             })?;
         }
-        let graph = |source| LoadError::Graph { path: at(), source };
+        let graph = |cause| LoadError::Graph { path: at(), cause };
         self.host
             .change_graph(|plan| add_nodes(plan, generation, declarations))
             .map_err(graph)?;
@@ -176,7 +176,7 @@ impl Control {
         generation: &Arc<Generation>,
         declarations: &Declarations,
     ) -> Result<(), LoadError> {
-        let failed = |source| LoadError::Service { path: path.to_path_buf(), source };
+        let failed = |cause| LoadError::Service { path: path.to_path_buf(), cause };
         let mut services = self.host.services.lock();
         for (name, decl) in declarations.requirements() {
             services.require(name, decl.range.as_str(), generation).map_err(failed)?;
