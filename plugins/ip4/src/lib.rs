@@ -1,4 +1,8 @@
 //! `ip4`: IPv4 forwarding.
 
+pub mod adjacency;
 pub mod arena;
+pub mod flow;
+pub mod icmp;
+pub mod slots;
 pub mod table;
