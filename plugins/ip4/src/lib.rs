@@ -2,7 +2,9 @@
 
 pub mod adjacency;
 pub mod arena;
+pub mod fib;
 pub mod flow;
 pub mod icmp;
+pub mod neighbor;
 pub mod slots;
 pub mod table;
