@@ -52,7 +52,7 @@ impl AdjacencyIndex {
 
     /// One of the four that are always there.
     pub const fn is_built_in(self) -> bool {
-        self.0 < Self::BUILT_IN.len() as u32
+        (self.0 as usize) < Self::BUILT_IN.len()
     }
 }
 

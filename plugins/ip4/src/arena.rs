@@ -24,7 +24,8 @@ const CHUNK_LINES: usize = 1 << CHUNK_SHIFT;
 const CHUNK_SHIFT: u32 = 13;
 const CHUNKS: usize = 4096;
 /// Every line index is smaller.
-pub const MAX_LINES: u32 = (CHUNKS * CHUNK_LINES) as u32;
+pub const MAX_LINES: u32 = 1 << 25;
+const _: () = assert!(MAX_LINES as usize == CHUNKS * CHUNK_LINES);
 
 /// One cache line.
 #[repr(align(64))]

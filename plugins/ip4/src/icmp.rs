@@ -223,7 +223,7 @@ mod tests {
             assert!(ip.checksum_ok());
             let message = Icmp4::parse(ip.payload()).unwrap();
             assert_eq!((message.kind(), message.payload()), (kind, &about[..]));
-            assert_eq!(Checksum::new().add(ip.payload()).finish(), 0);
+            assert_eq!(Checksum::new().with(ip.payload()).finish(), 0);
             assert_eq!(checksum::checksum(ip.payload()), 0);
         }
     }

@@ -18,9 +18,16 @@ impl SlotReader {
     /// Word `index`; 0 if it was never set.
     #[inline(always)]
     pub fn read(&self, index: u32) -> u32 {
-        let line = self.0.line(index / LINE_WORDS as u32);
-        line.0[index as usize % LINE_WORDS].load(Ordering::Acquire)
+        let (line, word) = place(index);
+        self.0.line(line).0[word].load(Ordering::Acquire)
     }
+}
+
+/// Line and word of number `index`.
+#[inline(always)]
+const fn place(index: u32) -> (u32, usize) {
+    const { assert!(LINE_WORDS == 16) }
+    (index / 16, index as usize % LINE_WORDS)
 }
 
 /// The words, as their only writer sees them.
@@ -63,7 +70,7 @@ impl Slots {
             Some(index) => index,
             None if self.fresh >= self.limit => return Err(Full),
             None => {
-                if self.fresh % LINE_WORDS as u32 == 0 {
+                if place(self.fresh).1 == 0 {
                     self.lines.take(1)?;
                 }
                 self.fresh += 1;
@@ -77,14 +84,14 @@ impl Slots {
     /// Sets the word of a number that was given out.
     pub fn set(&mut self, index: u32, word: u32) {
         assert!(index < self.fresh, "word {index} of {}", self.fresh);
-        let line = self.lines.lines().line(index / LINE_WORDS as u32);
-        line.0[index as usize % LINE_WORDS].store(word, Ordering::Release);
+        let (line, at) = place(index);
+        self.lines.lines().line(line).0[at].store(word, Ordering::Release);
     }
 
     /// Word `index`.
     pub fn get(&self, index: u32) -> u32 {
-        self.lines.lines().line(index / LINE_WORDS as u32).0[index as usize % LINE_WORDS]
-            .load(Ordering::Relaxed)
+        let (line, at) = place(index);
+        self.lines.lines().line(line).0[at].load(Ordering::Relaxed)
     }
 
     /// Takes a number back that no reader finds any more, though one may still use it; its word
