@@ -1,5 +1,7 @@
 //! Devices: how packets enter and leave.
 
+mod rx;
+
 use core::{
     cell::UnsafeCell,
     ffi::c_void,
@@ -9,14 +11,17 @@ use std::{os::fd::RawFd, sync::Arc};
 
 use gristmill_abi::{
     Head, List, Status,
-    buffer::{DATA, NO_INTERFACE},
+    buffer::NO_INTERFACE,
     device::{DeviceClassDecl, INTERFACE_L3, InterfaceSpec, RxQueueSpec, TX_PANICKED},
-    frame::{ENTRY_PANICKED, FRAME_SIZE, Frame as RawFrame, ThreadCtx},
+    frame::{ENTRY_PANICKED, Frame as RawFrame, ThreadCtx},
     host::HostTable,
 };
 
+use self::rx::Rx;
+pub use self::rx::RxFrame;
+pub(crate) use self::rx::Stash;
 use crate::{
-    Buffer, Error, Frame, Host, InterfaceIndex, NextNodes, Packet, Plugin, ThreadIndex, host,
+    Error, Frame, Host, InterfaceIndex, NextNodes, Packet, Plugin, Segments, ThreadIndex, host,
     plugin::contain,
 };
 
@@ -156,157 +161,6 @@ struct DeviceCell<D: Device> {
     tx: Box<[UnsafeCell<D::Tx>]>,
 }
 
-/// A receive queue with empty buffers at hand.
-struct Rx<Q> {
-    queue: Q,
-    stash: Stash,
-}
-
-impl<Q> Rx<Q> {
-    fn new(queue: Q) -> Self {
-        Self { queue, stash: Stash { indices: [0; FRAME_SIZE], len: 0 } }
-    }
-}
-
-/// Empty buffers that the queue owns between two polls.
-struct Stash {
-    indices: [u32; FRAME_SIZE],
-    len: usize,
-}
-
-impl Stash {
-    /// Fills up, with one call to the host.
-    fn refill(&mut self, ctx: *mut ThreadCtx) {
-        // SAFETY: the host lent its context and table for the dispatch.
-        let alloc = unsafe { host_of(ctx) }.buffer_alloc;
-        let room = &mut self.indices[self.len..];
-        #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
-        let wanted = room.len() as u32;
-        // SAFETY: there is room for as many indices as are asked for.
-        let got = unsafe { alloc(ctx, room.as_mut_ptr(), wanted) };
-        self.len += (got as usize).min(room.len());
-    }
-
-    fn pop(&mut self) -> Option<u32> {
-        self.len = self.len.checked_sub(1)?;
-        Some(self.indices[self.len])
-    }
-
-    fn push(&mut self, index: u32) {
-        self.indices[self.len] = index;
-        self.len += 1;
-    }
-}
-
-impl Drop for Stash {
-    fn drop(&mut self) {
-        for &index in &self.indices[..self.len] {
-            host::release(index);
-        }
-    }
-}
-
-/// Where a device puts the packets it receives.
-#[derive(Debug)]
-pub struct RxFrame<'a, N> {
-    frame: Frame<'a, N>,
-    stash: &'a mut Stash,
-    interface: InterfaceIndex,
-}
-
-impl core::fmt::Debug for Stash {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Stash({})", self.len)
-    }
-}
-
-impl<N: NextNodes> RxFrame<'_, N> {
-    /// Bytes of room for one packet in one buffer.
-    pub const ROOM: usize = DATA;
-
-    /// Packets received so far.
-    #[expect(clippy::len_without_is_empty, reason = "what matters is whether it is full")]
-    pub fn len(&self) -> usize {
-        self.frame.len()
-    }
-
-    /// Whether no more packets fit.
-    pub fn is_full(&self) -> bool {
-        self.frame.len() == FRAME_SIZE
-    }
-
-    /// Nanoseconds since the host started, as read at the top of this turn of the loop.
-    pub fn now_ns(&self) -> u64 {
-        self.frame.now_ns()
-    }
-
-    /// The thread this runs on.
-    pub fn thread(&self) -> ThreadIndex {
-        self.frame.thread()
-    }
-
-    /// The interface the packets come in by.
-    pub fn interface(&self) -> InterfaceIndex {
-        self.interface
-    }
-
-    /// Receives one packet: `receive` writes its bytes into the room it is given (2,048 bytes)
-    /// and returns how many, and where it goes; `None` if there is no packet.
-    ///
-    /// `false` if there was none, the frame is full, or the pool has no buffer.
-    pub fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> Option<(usize, N)>) -> bool {
-        if self.is_full() {
-            return false;
-        }
-        if self.stash.len == 0 {
-            self.stash.refill(self.frame.thread_ctx());
-        }
-        let Some(mut buffer) = self.pop() else { return false };
-        let mut packet = buffer.packet();
-        packet.resize(DATA);
-        match receive(packet.data_mut()) {
-            Some((len, next)) => {
-                packet.resize(len.min(DATA));
-                self.push(next, buffer).is_ok()
-            }
-            None => {
-                packet.resize(0);
-                self.stash.push(buffer.into_index().0);
-                false
-            }
-        }
-    }
-
-    /// An empty packet to be pushed; `None` when the pool is used up.
-    pub fn alloc(&mut self) -> Option<Buffer> {
-        if self.stash.len == 0 {
-            self.stash.refill(self.frame.thread_ctx());
-        }
-        self.pop()
-    }
-
-    /// Adds a received packet; hands it back when the frame is full.
-    ///
-    /// # Errors
-    /// The packet, if there are 256 already.
-    pub fn push(&mut self, next: N, mut buffer: Buffer) -> Result<(), Buffer> {
-        let mut packet = buffer.packet();
-        packet.set_rx_interface(self.interface);
-        let bytes = packet.total_len() as u64;
-        self.frame.push(next, buffer)?;
-        self.frame.add_bytes(bytes);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Option<Buffer> {
-        let index = self.stash.pop()?;
-        // SAFETY: the host lent its context for the dispatch.
-        let base = unsafe { (*self.frame.thread_ctx()).buffer_base };
-        // SAFETY: the stash owned it.
-        Some(unsafe { Buffer::own(base, index) })
-    }
-}
-
 /// The packets a device is to send.
 #[derive(Debug)]
 pub struct TxFrame<'a> {
@@ -314,7 +168,11 @@ pub struct TxFrame<'a> {
     indices: &'a [u32],
 }
 
-impl TxFrame<'_> {
+impl<'a> TxFrame<'a> {
+    pub(crate) fn new(ctx: *mut ThreadCtx, indices: &'a [u32]) -> Self {
+        Self { ctx, indices }
+    }
+
     /// Packets, 1 to 256.
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -342,6 +200,19 @@ impl TxFrame<'_> {
         let base = unsafe { (*self.ctx).buffer_base };
         // SAFETY: the packets are the device's for the call, and the frame is borrowed mutably.
         unsafe { Packet::at(base, self.indices[at]) }
+    }
+
+    /// The bytes of packet number `at`, buffer by buffer; those of several packets may be looked
+    /// at together, for a system call that sends many.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn segments(&self, at: usize) -> Segments<'_> {
+        // SAFETY: the host lent its context for the call.
+        let base = unsafe { (*self.ctx).buffer_base };
+        // SAFETY: the packets are the device's for the call, and nobody writes to them while the
+        // frame is borrowed.
+        unsafe { Segments::of(base, self.indices[at]) }
     }
 }
 
@@ -383,9 +254,9 @@ unsafe extern "C" fn receive<D: Device>(
         let interface = InterfaceIndex(cell.interface.load(Ordering::Relaxed));
         // SAFETY: there is no node: an rx function has no counters and cannot emit.
         let frame = unsafe { Frame::from_raw(ctx, core::ptr::null_mut(), raw) };
-        let mut frame = RxFrame { frame, stash: &mut rx.stash, interface };
+        let mut frame = RxFrame::new(frame, &mut rx.stash, interface);
         cell.device.receive(&mut rx.queue, &mut frame);
-        frame.frame.result()
+        frame.result()
     })
     .unwrap_or(ENTRY_PANICKED)
 }
@@ -404,7 +275,7 @@ unsafe extern "C" fn transmit<D: Device>(
         let cell = unsafe { &*device.cast::<DeviceCell<D>>() };
         // SAFETY: the host serves a queue on one thread at a time.
         let tx = unsafe { &mut *cell.tx[queue as usize].get() };
-        cell.device.transmit(tx, &mut TxFrame { ctx, indices })
+        cell.device.transmit(tx, &mut TxFrame::new(ctx, indices))
     });
     let Some(sent) = sent else { return TX_PANICKED };
     #[expect(clippy::cast_possible_truncation, reason = "at most n")]

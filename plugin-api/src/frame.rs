@@ -49,6 +49,10 @@ impl<'a, N: NextNodes> Frame<'a, N> {
         self.raw.bytes += bytes;
     }
 
+    pub(crate) fn set_flags(&mut self, flags: u32) {
+        self.raw.flags = flags;
+    }
+
     /// The thread's context.
     #[inline(always)]
     pub(crate) fn thread_ctx(&self) -> *mut ThreadCtx {

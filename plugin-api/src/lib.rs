@@ -64,6 +64,7 @@ mod packet;
 mod plugin;
 pub mod service;
 pub mod testing;
+pub mod wheel;
 pub mod wire;
 
 pub use cli::{Answer, Args, Cell, Command, Role};
@@ -76,7 +77,7 @@ pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
 pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
-pub use packet::{Buffer, BufferIndex, Packet};
+pub use packet::{Buffer, BufferIndex, Packet, Segments};
 pub use plugin::{Notice, Plugin};
 
 #[doc(hidden)]

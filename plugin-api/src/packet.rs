@@ -1,11 +1,14 @@
 //! One packet: its bytes, what is known of it, and who owns it.
 
+mod segments;
+
 use core::{marker::PhantomData, ops::Range, ptr::NonNull, sync::atomic::Ordering};
 
 use gristmill_abi::buffer::{
     self, DATA, FLAG_NEXT, HEADER, HEADROOM, Header, LINE_SHIFT, NO_INTERFACE,
 };
 
+pub use self::segments::Segments;
 use crate::{InterfaceIndex, host};
 
 /// Names a buffer: its offset from the pool's base, in lines of 64 bytes.
@@ -147,7 +150,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The packets' bytes, buffer by buffer along the chain.
+    /// The packet's bytes, buffer by buffer along the chain.
     pub fn segments(&self) -> Segments<'_> {
         Segments { base: self.base, next: Some(self.header), life: PhantomData }
     }
@@ -323,30 +326,6 @@ impl<'a> Packet<'a> {
             // SAFETY: a chained index names a buffer of the same pool.
             last = unsafe { Packet::at(self.base, header.next_buffer) }.header;
         }
-    }
-}
-
-/// The parts of a chained packet.
-#[derive(Debug)]
-pub struct Segments<'a> {
-    base: *mut u8,
-    next: Option<NonNull<Header>>,
-    life: PhantomData<&'a Header>,
-}
-
-impl<'a> Iterator for Segments<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let header = self.next?;
-        let packet = Packet { header, base: self.base, life: PhantomData::<&'a mut Header> };
-        let fields = packet.header();
-        self.next = (fields.flags & FLAG_NEXT != 0)
-            // SAFETY: a chained index names a buffer of the same pool.
-            .then(|| unsafe { Packet::at(self.base, fields.next_buffer) }.header);
-        let bytes: *const [u8] = packet.data();
-        // SAFETY: the packet whose segments these are is borrowed for `'a`.
-        Some(unsafe { &*bytes })
     }
 }
 

@@ -1,31 +1,31 @@
-//! Runs one node on hand-made packets: no host, no threads, no clock.
+//! Runs one node or device on hand-made packets: no host, no threads, no clock.
 
 #![expect(
     clippy::disallowed_types,
     reason = "the SDK has no other lock and this is no packet path"
 )]
 
-use core::ffi::c_void;
-use std::{
-    alloc::{Layout, alloc_zeroed, handle_alloc_error},
-    cell::RefCell,
-    sync::{Arc, Mutex, OnceLock},
-};
+mod cycles;
+mod device;
+mod pool;
+
+use std::sync::Arc;
 
 use gristmill_abi::{
-    ErrorText, Head, Status, Str,
-    buffer::{LINE, STRIDE},
-    declaration::{PluginHandle, ServiceRef},
+    Head,
+    buffer::DATA,
     frame::{FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN, ThreadCtx},
-    host::HostTable,
 };
 
-use crate::{Buffer, Error, Frame, InterfaceIndex, NextNodes, Node, Packet, ThreadIndex, export};
+pub use self::device::{DeviceBench, LoopClocks};
+use self::pool::{BUFFERS, EMITTED, buffer_alloc, host_table, pool, release};
+use crate::{Buffer, Frame, Host, InterfaceIndex, NextNodes, Node, ThreadIndex, export};
 
-/// Buffers of the bench's pool, shared by all benches of a process.
-const BUFFERS: usize = 2048;
-const LINES: u32 = 37;
-const _: () = assert!(LINES as usize * LINE == STRIDE);
+/// A host with which plugins can be made in tests; it has no services.
+pub fn host() -> Host {
+    export::attach(host_table());
+    Host::new(0)
+}
 
 /// A bench holding one node under test.
 pub struct NodeBench<N: Node> {
@@ -115,35 +115,62 @@ impl<N: Node> NodeBench<N> {
     /// # Panics
     /// If there are more than 256, or the node panics.
     pub fn run<T: Into<TestPacket>>(&mut self, packets: impl IntoIterator<Item = T>) -> Outcome {
-        EMITTED.with_borrow_mut(Vec::clear);
-        let mut ctx = thread_ctx(self.now_ns);
         let mut indices = [0; FRAME_SIZE];
         let mut nexts = [PANICKED; FRAME_SIZE];
+        let packets = packets.into_iter().map(Into::into);
+        let (n, _) = self.dispatch(packets, &mut indices, &mut nexts);
+        collect(&indices[..n], &nexts[..n])
+    }
+
+    /// Clocks per packet of dispatching `packets` as one frame, the least of `rounds`.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn clocks(&mut self, packets: &[TestPacket], rounds: u32) -> f64 {
+        let mut indices = [0; FRAME_SIZE];
+        let mut nexts = [PANICKED; FRAME_SIZE];
+        let mut least = u64::MAX;
+        for _ in 0..rounds {
+            let packets = packets.iter().cloned();
+            let (n, clocks) = self.dispatch(packets, &mut indices, &mut nexts);
+            least = least.min(clocks);
+            let kept = |at: &usize| nexts[*at] != TAKEN;
+            let left: Vec<u32> = (0..n).filter(kept).map(|at| indices[at]).collect();
+            give_back(&left);
+            for (_, index) in EMITTED.with_borrow_mut(core::mem::take) {
+                give_back(&[index]);
+            }
+        }
+        cycles::each(least, packets.len())
+    }
+
+    /// Dispatches one frame; how many packets are in it then, and the clocks it took.
+    fn dispatch(
+        &mut self,
+        packets: impl Iterator<Item = TestPacket>,
+        indices: &mut [u32; FRAME_SIZE],
+        nexts: &mut [u16; FRAME_SIZE],
+    ) -> (usize, u64) {
+        EMITTED.with_borrow_mut(Vec::clear);
+        let mut ctx = thread_ctx(self.now_ns);
         let mut n = 0;
         for packet in packets {
-            indices[n] = build(&mut ctx, &packet.into());
+            indices[n] = build(&mut ctx, &packet);
             n += 1;
         }
+        nexts.fill(PANICKED);
         let mut runtime = self.runtime();
-        let mut raw = RawFrame {
-            n: u32::try_from(n).expect("at most 256"),
-            flags: 0,
-            indices: indices.as_mut_ptr(),
-            nexts: nexts.as_mut_ptr(),
-            aux: core::ptr::null_mut(),
-            bytes: 0,
-            reserved: [0; 2],
-        };
+        let mut raw = frame_of(n, indices, nexts);
         // SAFETY: the three are this function's own.
         let mut frame =
             unsafe { Frame::<N::Next>::from_raw(&raw mut ctx, &raw mut runtime, &mut raw) };
+        let start = cycles::now();
         self.node.dispatch(&mut frame);
+        let clocks = cycles::now() - start;
         let whole = frame.result();
         let n = raw.n as usize;
-        if whole != PER_PACKET {
-            nexts[..n].fill(u16::try_from(whole).expect("a next number"));
-        }
-        collect(&indices[..n], &nexts[..n])
+        settle_nexts(&mut nexts[..n], whole);
+        (n, clocks)
     }
 
     fn runtime(&mut self) -> NodeRuntime {
@@ -179,21 +206,59 @@ fn thread_ctx(now_ns: u64) -> ThreadCtx {
     }
 }
 
-/// A buffer with the packet's bytes in it.
+/// A frame of the first `n` of `indices`.
+fn frame_of(n: usize, indices: &mut [u32; FRAME_SIZE], nexts: &mut [u16; FRAME_SIZE]) -> RawFrame {
+    RawFrame {
+        n: u32::try_from(n).expect("at most 256"),
+        flags: 0,
+        indices: indices.as_mut_ptr(),
+        nexts: nexts.as_mut_ptr(),
+        aux: core::ptr::null_mut(),
+        bytes: 0,
+        reserved: [0; 2],
+    }
+}
+
+/// Writes a decision for the whole frame out for each packet, as the host would read it.
+fn settle_nexts(nexts: &mut [u16], whole: u32) {
+    if whole != PER_PACKET {
+        nexts.fill(u16::try_from(whole).expect("a next number"));
+    }
+}
+
+/// Gives packets that are of no more interest back to the pool.
+fn give_back(indices: &[u32]) {
+    for &index in indices {
+        release(index);
+    }
+}
+
+/// A buffer with the packet's bytes in it; a chain if it is long.
 fn build(ctx: &mut ThreadCtx, packet: &TestPacket) -> u32 {
-    let mut index = 0;
-    // SAFETY: room for one index.
-    let got = unsafe { buffer_alloc(ctx, &raw mut index, 1) };
-    assert_eq!(got, 1, "the bench's pool of {BUFFERS} buffers is used up");
-    // SAFETY: it was just allocated.
-    let mut buffer = unsafe { Packet::at(pool().base, index) };
-    assert!(buffer.replace(&packet.bytes), "a test packet has at most 2048 bytes");
+    let (first, rest) = packet.bytes.split_at(packet.bytes.len().min(DATA));
+    let mut first = buffer_of(ctx, first);
+    for part in rest.chunks(DATA) {
+        let part = buffer_of(ctx, part);
+        first.packet().chain(part);
+    }
+    let mut buffer = first.packet();
     buffer.mark_l2();
     if let Some(interface) = packet.rx_interface {
         buffer.set_rx_interface(InterfaceIndex(interface));
     }
     buffer.set_adjacency(packet.adjacency);
-    index
+    first.into_index().0
+}
+
+fn buffer_of(ctx: &mut ThreadCtx, bytes: &[u8]) -> Buffer {
+    let mut index = 0;
+    // SAFETY: room for one index.
+    let got = unsafe { buffer_alloc(ctx, &raw mut index, 1) };
+    assert_eq!(got, 1, "the bench's pool of {BUFFERS} buffers is used up");
+    // SAFETY: it was just allocated.
+    let mut buffer = unsafe { Buffer::own(pool().base, index) };
+    assert!(buffer.packet().replace(bytes), "{} bytes in one buffer", bytes.len());
+    buffer
 }
 
 /// Takes the packets apart and gives their buffers back.
@@ -219,126 +284,4 @@ fn open(index: u32) -> (Vec<u8>, Option<InterfaceIndex>) {
     let mut buffer = unsafe { Buffer::own(pool().base, index) };
     let packet = buffer.packet();
     (packet.segments().flatten().copied().collect(), packet.tx_interface())
-}
-
-thread_local! {
-    /// What the node of this thread emitted: next number and buffer.
-    static EMITTED: RefCell<Vec<(u16, u32)>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Pool {
-    base: *mut u8,
-    free: Mutex<Vec<u32>>,
-}
-
-// SAFETY: `base` is never written through without owning the buffer.
-unsafe impl Send for Pool {}
-// SAFETY: as above.
-unsafe impl Sync for Pool {}
-
-fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let layout = Layout::from_size_align(BUFFERS * STRIDE, LINE).expect("a small layout");
-        // SAFETY: the layout is not empty.
-        let base = unsafe { alloc_zeroed(layout) };
-        if base.is_null() {
-            handle_alloc_error(layout);
-        }
-        let free = (0..u32::try_from(BUFFERS).expect("few")).map(|at| at * LINES).collect();
-        Pool { base, free: Mutex::new(free) }
-    })
-}
-
-fn host_table() -> *const HostTable {
-    static TABLE: HostTable = HostTable {
-        head: Head::of::<HostTable>(),
-        shared: core::ptr::null(),
-        log,
-        service,
-        buffer_alloc,
-        buffer_free,
-        buffer_release,
-        enqueue,
-        now,
-        reserved: [core::ptr::null::<c_void>(); 2],
-    };
-    &raw const TABLE
-}
-
-unsafe extern "C" fn log(_: *const HostTable, _: PluginHandle, level: u32, text: Str<'_>) {
-    #[expect(clippy::print_stderr, reason = "the bench's log is the test's output")]
-    {
-        eprintln!("log({level}): {text}");
-    }
-}
-
-unsafe extern "C" fn service(
-    _: *const HostTable,
-    _: PluginHandle,
-    name: Str<'_>,
-    _: Str<'_>,
-    _: *mut ServiceRef,
-    error: *mut ErrorText,
-) -> Status {
-    let reason = Error::new(format!("the bench has no service {name}"));
-    // SAFETY: the caller passes room for an error.
-    unsafe { &mut *error }.set(&reason.to_string());
-    Status::MISSING
-}
-
-unsafe extern "C" fn buffer_alloc(_: *mut ThreadCtx, indices: *mut u32, n: u32) -> u32 {
-    let mut free = pool().free.lock().expect("no test panics with the lock");
-    let mut got = 0;
-    while got < n {
-        let Some(index) = free.pop() else { break };
-        // SAFETY: a free buffer is nobody's.
-        unsafe { Packet::at(pool().base, index) }.reset();
-        let to = indices.wrapping_add(got as usize);
-        // SAFETY: the caller has room for `n` indices.
-        unsafe { to.write(index) };
-        got += 1;
-    }
-    got
-}
-
-unsafe extern "C" fn buffer_free(_: *mut ThreadCtx, indices: *const u32, n: u32) {
-    // SAFETY: the caller passes `n` indices.
-    let indices = unsafe { core::slice::from_raw_parts(indices, n as usize) };
-    for &index in indices {
-        release(index);
-    }
-}
-
-unsafe extern "C" fn buffer_release(_: *const HostTable, index: u32) {
-    release(index);
-}
-
-fn release(index: u32) {
-    // Chains are built of buffers of this pool, so each of them goes back to it.
-    let mut next = Some(index);
-    while let Some(index) = next {
-        // SAFETY: the packet was given up by its owner.
-        next = unsafe { Packet::at(pool().base, index) }.chained();
-        pool().free.lock().expect("no test panics with the lock").push(index);
-    }
-}
-
-unsafe extern "C" fn enqueue(
-    _: *mut ThreadCtx,
-    _: *mut NodeRuntime,
-    next: u32,
-    indices: *const u32,
-    n: u32,
-) {
-    // SAFETY: the caller passes `n` indices.
-    let indices = unsafe { core::slice::from_raw_parts(indices, n as usize) };
-    for &index in indices {
-        let next = u16::try_from(next).expect("a next number");
-        EMITTED.with_borrow_mut(|emitted| emitted.push((next, index)));
-    }
-}
-
-unsafe extern "C" fn now(_: *const HostTable) -> u64 {
-    0
 }

@@ -21,6 +21,11 @@ pub const PER_PACKET: u32 = u32::MAX;
 /// Result of a node's entry: the node panicked and its shim caught it.
 pub const ENTRY_PANICKED: u32 = u32::MAX - 1;
 
+/// [`Frame::flags`]: the link of the device came up.
+pub const RX_LINK_UP: u32 = 1 << 0;
+/// [`Frame::flags`]: the link of the device went down.
+pub const RX_LINK_DOWN: u32 = 1 << 1;
+
 /// A node's entry. Called on the thread that owns all three.
 pub type NodeFn =
     unsafe extern "C" fn(ctx: *mut ThreadCtx, node: *mut NodeRuntime, frame: *mut Frame) -> u32;
@@ -33,7 +38,7 @@ pub type NodeFn =
 pub struct Frame {
     /// Packets, 0 to [`FRAME_SIZE`].
     pub n: u32,
-    /// Reserved, 0.
+    /// `RX_LINK_*` from an rx function, else 0.
     pub flags: u32,
     /// `n` buffer indices, room for [`FRAME_SIZE`].
     pub indices: *mut u32,

@@ -1,0 +1,145 @@
+//! The bench's host: a pool of buffers and a table of functions.
+
+use core::ffi::c_void;
+use std::{
+    alloc::{Layout, alloc_zeroed, handle_alloc_error},
+    cell::RefCell,
+    sync::{Mutex, OnceLock},
+};
+
+use gristmill_abi::{
+    ErrorText, Head, Status, Str,
+    buffer::{LINE, STRIDE},
+    declaration::{PluginHandle, ServiceRef},
+    frame::{NodeRuntime, ThreadCtx},
+    host::HostTable,
+};
+
+use crate::{Error, Packet};
+
+/// Buffers of the bench's pool, shared by all benches of a process.
+pub(super) const BUFFERS: usize = 8192;
+const LINES: u32 = 37;
+const _: () = assert!(LINES as usize * LINE == STRIDE);
+
+thread_local! {
+    /// What the node of this thread emitted: next number and buffer.
+    pub(super) static EMITTED: RefCell<Vec<(u16, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(super) struct Pool {
+    pub(super) base: *mut u8,
+    free: Mutex<Vec<u32>>,
+}
+
+// SAFETY: `base` is never written through without owning the buffer.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+pub(super) fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let layout = Layout::from_size_align(BUFFERS * STRIDE, LINE).expect("a small layout");
+        // SAFETY: the layout is not empty.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        let free = (0..u32::try_from(BUFFERS).expect("few")).map(|at| at * LINES).collect();
+        Pool { base, free: Mutex::new(free) }
+    })
+}
+
+pub(super) fn host_table() -> *const HostTable {
+    static TABLE: HostTable = HostTable {
+        head: Head::of::<HostTable>(),
+        shared: core::ptr::null(),
+        log,
+        service,
+        buffer_alloc,
+        buffer_free,
+        buffer_release,
+        enqueue,
+        now,
+        reserved: [core::ptr::null::<c_void>(); 2],
+    };
+    &raw const TABLE
+}
+
+unsafe extern "C" fn log(_: *const HostTable, _: PluginHandle, level: u32, text: Str<'_>) {
+    #[expect(clippy::print_stderr, reason = "the bench's log is the test's output")]
+    {
+        eprintln!("log({level}): {text}");
+    }
+}
+
+unsafe extern "C" fn service(
+    _: *const HostTable,
+    _: PluginHandle,
+    name: Str<'_>,
+    _: Str<'_>,
+    _: *mut ServiceRef,
+    error: *mut ErrorText,
+) -> Status {
+    let reason = Error::new(format!("the bench has no service {name}"));
+    // SAFETY: the caller passes room for an error.
+    unsafe { &mut *error }.set(&reason.to_string());
+    Status::MISSING
+}
+
+pub(super) unsafe extern "C" fn buffer_alloc(_: *mut ThreadCtx, indices: *mut u32, n: u32) -> u32 {
+    let mut free = pool().free.lock().expect("no test panics with the lock");
+    let mut got = 0;
+    while got < n {
+        let Some(index) = free.pop() else { break };
+        // SAFETY: a free buffer is nobody's.
+        unsafe { Packet::at(pool().base, index) }.reset();
+        let to = indices.wrapping_add(got as usize);
+        // SAFETY: the caller has room for `n` indices.
+        unsafe { to.write(index) };
+        got += 1;
+    }
+    got
+}
+
+unsafe extern "C" fn buffer_free(_: *mut ThreadCtx, indices: *const u32, n: u32) {
+    // SAFETY: the caller passes `n` indices.
+    let indices = unsafe { core::slice::from_raw_parts(indices, n as usize) };
+    for &index in indices {
+        release(index);
+    }
+}
+
+unsafe extern "C" fn buffer_release(_: *const HostTable, index: u32) {
+    release(index);
+}
+
+pub(super) fn release(index: u32) {
+    // Chains are built of buffers of this pool, so each of them goes back to it.
+    let mut next = Some(index);
+    while let Some(index) = next {
+        // SAFETY: the packet was given up by its owner.
+        next = unsafe { Packet::at(pool().base, index) }.chained();
+        pool().free.lock().expect("no test panics with the lock").push(index);
+    }
+}
+
+unsafe extern "C" fn enqueue(
+    _: *mut ThreadCtx,
+    _: *mut NodeRuntime,
+    next: u32,
+    indices: *const u32,
+    n: u32,
+) {
+    // SAFETY: the caller passes `n` indices.
+    let indices = unsafe { core::slice::from_raw_parts(indices, n as usize) };
+    for &index in indices {
+        let next = u16::try_from(next).expect("a next number");
+        EMITTED.with_borrow_mut(|emitted| emitted.push((next, index)));
+    }
+}
+
+unsafe extern "C" fn now(_: *const HostTable) -> u64 {
+    0
+}
