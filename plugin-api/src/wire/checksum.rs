@@ -22,7 +22,7 @@ impl Checksum {
     /// Adds `bytes` behind those added before.
     #[inline]
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn with(self, bytes: &[u8]) -> Self {
         // A part that begins at an odd place has its bytes in the other half of each word.
         let part = u64::from(sum(bytes));
         let part = if self.odd { (part << 8 | part >> 8) & 0xffff } else { part };
@@ -32,7 +32,7 @@ impl Checksum {
     /// Adds a 16-bit field, at an even place.
     #[inline]
     #[must_use]
-    pub const fn add_u16(self, word: u16) -> Self {
+    pub const fn with_u16(self, word: u16) -> Self {
         Self { sum: self.sum + word.to_be() as u64, odd: self.odd }
     }
 
@@ -40,11 +40,11 @@ impl Checksum {
     /// datagram.
     #[inline]
     #[must_use]
-    pub fn add_pseudo_header(self, ip: &super::Ipv4<'_>, len: u16) -> Self {
-        self.add(&ip.source().octets())
-            .add(&ip.destination().octets())
-            .add_u16(ip.protocol().0.into())
-            .add_u16(len)
+    pub fn with_pseudo_header(self, ip: &super::Ipv4<'_>, len: u16) -> Self {
+        self.with(&ip.source().octets())
+            .with(&ip.destination().octets())
+            .with_u16(ip.protocol().0.into())
+            .with_u16(len)
     }
 
     /// The checksum to put into the header; over a packet that carries its own, 0 if it is right.

@@ -127,7 +127,7 @@ impl<'a> Icmp4<'a> {
     /// Whether the checksum of a message that is wholly here is right.
     #[inline]
     pub fn checksum_ok(&self) -> bool {
-        checksum::Checksum::new().add(self.header).add(self.rest).finish() == 0
+        checksum::Checksum::new().with(self.header).with(self.rest).finish() == 0
     }
 
     /// Of an echo: which sender.
@@ -177,6 +177,6 @@ pub fn emit(header: &mut [u8; HEADER], kind: Kind, identifier: u16, sequence: u1
     put16(header, 2, 0);
     put16(header, 4, rest[0]);
     put16(header, 6, rest[1]);
-    let sum = checksum::Checksum::new().add(header).add(payload).finish();
+    let sum = checksum::Checksum::new().with(header).with(payload).finish();
     put16(header, 2, sum);
 }

@@ -151,7 +151,7 @@ impl<'a> Ipv4<'a> {
         if self.header[0] == 0x45 {
             return folds_to_ones(self.header);
         }
-        checksum::Checksum::new().add(self.header).add(self.options()).finish() == 0
+        checksum::Checksum::new().with(self.header).with(self.options()).finish() == 0
     }
 
     /// Options, not checked.
@@ -251,7 +251,7 @@ impl<'a> Ipv4Mut<'a> {
     pub fn write_checksum(&mut self) {
         put16(self.header, 10, 0);
         let ip = self.view();
-        let sum = checksum::Checksum::new().add(ip.header).add(ip.options()).finish();
+        let sum = checksum::Checksum::new().with(ip.header).with(ip.options()).finish();
         put16(self.header, 10, sum);
     }
 

@@ -144,7 +144,7 @@ fn every_type_and_code_of_icmp_reads_back() {
         icmp4::emit(&mut written, read, 0, 0, b"odd");
         assert_eq!(Icmp4::parse(&written).unwrap().kind(), read);
         assert_eq!(
-            Checksum::new().add(&written).add(b"odd").finish(),
+            Checksum::new().with(&written).with(b"odd").finish(),
             0,
             "type {kind} code {code}"
         );
@@ -227,7 +227,7 @@ proptest! {
         let mut start = 0;
         let mut sum = Checksum::new();
         for end in ends {
-            sum = sum.add(&bytes[start..end]);
+            sum = sum.with(&bytes[start..end]);
             start = end;
         }
         prop_assert_eq!(sum.finish(), naive_checksum(&bytes));

@@ -19,12 +19,13 @@ use std::{
 pub const LINE_WORDS: usize = 16;
 /// Lines of the largest block.
 pub const MAX_BLOCK: usize = 17;
-/// Lines of a chunk (1 MiB).
+/// Lines of a chunk (512 KiB).
 const CHUNK_LINES: usize = 1 << CHUNK_SHIFT;
-const CHUNK_SHIFT: u32 = 14;
-const CHUNKS: usize = 2048;
+const CHUNK_SHIFT: u32 = 13;
+const CHUNKS: usize = 4096;
 /// Every line index is smaller.
-pub const MAX_LINES: u32 = (CHUNKS * CHUNK_LINES) as u32;
+pub const MAX_LINES: u32 = 1 << 25;
+const _: () = assert!(MAX_LINES as usize == CHUNKS * CHUNK_LINES);
 
 /// One cache line.
 #[repr(align(64))]
@@ -281,7 +282,7 @@ mod tests {
     #[test]
     fn no_block_overlaps_another_or_crosses_a_chunk() {
         let mut arena = Arena::new();
-        let mut taken = vec![false; 3 * CHUNK_LINES];
+        let mut taken = vec![false; 6 * CHUNK_LINES];
         for round in 0..4000 {
             let block = arena.take(round % MAX_BLOCK + 1).unwrap();
             let lines = block.first as usize..block.first as usize + usize::from(block.lines);

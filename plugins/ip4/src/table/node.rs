@@ -6,7 +6,7 @@ use plugin_api::wire::Ip4Prefix;
 
 use super::{
     Leaf,
-    ply::{self, Entry, SLOTS},
+    ply::{self, Entry, Runs, SLOTS},
 };
 use crate::arena::{Arena, Full};
 
@@ -207,17 +207,48 @@ impl Node {
     }
 
     /// Publishes what the routes now say.
+    ///
+    /// Cost: linear in the routes and children.
     fn repaint(&mut self, arena: &mut Arena) -> Result<(), Full> {
-        let mut slots = [Entry::from(self.cover); SLOTS];
-        for route in &self.routes {
-            slots[route.slots()].fill(Entry::from(route.leaf));
+        let Self { cover, entry, routes, children, .. } = self;
+        let mut runs = Runs::new();
+        let mut children = children.iter_mut().peekable();
+        // Slots `from..to` hold `leaf`, but for those with children.
+        let mut paint = |from: usize, to: usize, leaf: Leaf| {
+            let mut from = from;
+            while let Some((slot, child)) = children.next_if(|(slot, _)| usize::from(*slot) < to) {
+                let at = usize::from(*slot);
+                if from < at {
+                    runs.push(index(from), Entry::from(leaf));
+                }
+                child.set_cover(arena, leaf)?;
+                runs.push(*slot, child.entry);
+                from = at + 1;
+            }
+            if from < to {
+                runs.push(index(from), Entry::from(leaf));
+            }
+            Ok(())
+        };
+        // Routes around the slot reached, each in the one before: one for each length, at most.
+        let mut around = [(SLOTS, *cover); 9];
+        let (mut depth, mut reached) = (0, 0);
+        for route in routes.iter() {
+            let slots = route.slots();
+            while around[depth].0 <= slots.start {
+                let (end, leaf) = around[depth];
+                paint(reached, end, leaf)?;
+                (reached, depth) = (end, depth - 1);
+            }
+            paint(reached, slots.start, around[depth].1)?;
+            (reached, depth) = (slots.start, depth + 1);
+            around[depth] = (slots.end, route.leaf);
         }
-        for (at, child) in &mut self.children {
-            let slot = &mut slots[usize::from(*at)];
-            child.set_cover(arena, slot.leaf())?;
-            *slot = child.entry;
+        for &(end, leaf) in around[..=depth].iter().rev() {
+            paint(reached, end, leaf)?;
+            reached = end;
         }
-        self.entry = ply::write(arena, self.entry, &slots)?;
+        *entry = ply::write(arena, *entry, &runs)?;
         Ok(())
     }
 
@@ -244,6 +275,12 @@ impl Node {
         let key = (at, len - self.above);
         self.routes.binary_search_by_key(&key, |route| (route.at, route.len))
     }
+}
+
+/// A slot's number, which is below 256.
+#[expect(clippy::cast_possible_truncation, reason = "the caller's slot is below 256")]
+const fn index(slot: usize) -> u8 {
+    slot as u8
 }
 
 /// Grows by a quarter: there are a million of these, most of them small.

@@ -170,39 +170,77 @@ pub(super) fn replace_ply(lines: &Lines, entry: Entry, index: u32, to: Entry) {
     entry.words(lines).word(position(lines, entry, index)).store(to.0, Ordering::Release);
 }
 
-/// Writes `slots`, in place where `old` has room for them; returns the entry to publish.
+/// The slots of a ply to be written, as runs of equal ones.
+#[derive(Debug)]
+pub(super) struct Runs {
+    /// First slot and entry of each run.
+    list: [(u8, Entry); SLOTS],
+    len: usize,
+}
+
+impl Runs {
+    /// No slots yet.
+    pub(super) const fn new() -> Self {
+        Self { list: [(0, Entry(0)); SLOTS], len: 0 }
+    }
+
+    /// From slot `first` on, which is behind those before, all are `entry`.
+    #[inline]
+    pub(super) fn push(&mut self, first: u8, entry: Entry) {
+        if self.len > 0 && self.list[self.len - 1].1 == entry {
+            return;
+        }
+        self.list[self.len] = (first, entry);
+        self.len += 1;
+    }
+
+    fn as_slice(&self) -> &[(u8, Entry)] {
+        &self.list[..self.len]
+    }
+
+    /// Bit i of the 256: slot i differs from slot i - 1.
+    fn edges(&self) -> [u32; 8] {
+        let mut edges = [0; 8];
+        for &(first, _) in &self.as_slice()[1..] {
+            edges[usize::from(first >> 5)] |= 1 << (first & 31);
+        }
+        edges
+    }
+}
+
+/// Writes the slots, in place where `old` has room for them; returns the entry to publish.
 ///
 /// # Errors
 /// [`Full`]; nothing has changed.
-pub(super) fn write(arena: &mut Arena, old: Entry, slots: &[Entry; SLOTS]) -> Result<Entry, Full> {
-    let edges = edges(slots);
-    let runs = 1 + count(&edges);
-    if runs == 1 {
+pub(super) fn write(arena: &mut Arena, old: Entry, runs: &Runs) -> Result<Entry, Full> {
+    let list = runs.as_slice();
+    if let [(_, only)] = list {
         retire(arena, old);
-        return Ok(slots[0]);
+        return Ok(*only);
     }
     let was = old.is_ply().then(|| old.kind());
     let direct_from = if was == Some(Kind::Direct) { RUNS_DIRECT_MIN } else { RUNS_WIDE_MAX };
-    let kind = if slots.iter().fold(0, |or, slot| or | slot.0) <= 0xffff {
+    let kind = if list.iter().fold(0, |or, run| or | run.1.0) <= 0xffff {
         Kind::Narrow
-    } else if runs <= direct_from {
+    } else if list.len() <= direct_from {
         Kind::Wide
     } else {
         Kind::Direct
     };
+    let edges = runs.edges();
     if was == Some(kind) {
         let words = old.words(arena.lines());
         if kind == Kind::Direct || stored_edges(words) == edges {
-            store_changes(words, kind, slots, &edges);
+            store_changes(words, kind, list);
             return Ok(old);
         }
     }
-    let block = arena.take(kind.lines(runs))?;
+    let block = arena.take(kind.lines(list.len()))?;
     let words = arena.lines().words(block.first);
     if kind != Kind::Direct {
         fill(words, 0, edges.into_iter().chain(counts(&edges)));
     }
-    store_changes(words, kind, slots, &edges);
+    store_changes(words, kind, list);
     retire(arena, old);
     Ok(Entry(kind.flags() | block.first))
 }
@@ -219,19 +257,6 @@ pub(super) fn retire(arena: &mut Arena, entry: Entry) {
     };
     #[expect(clippy::cast_possible_truncation, reason = "at most 17")]
     arena.retire(Block { first: entry.0 & LINE, lines: kind.lines(runs) as u8 });
-}
-
-/// Bit i of the 256: slot i differs from slot i - 1.
-fn edges(slots: &[Entry; SLOTS]) -> [u32; 8] {
-    let mut edges = [0; 8];
-    let mut before = slots[0];
-    for (word, slots) in edges.iter_mut().zip(slots.chunks_exact(32)) {
-        for (bit, &slot) in slots.iter().enumerate() {
-            *word |= u32::from(slot != before) << bit;
-            before = slot;
-        }
-    }
-    edges
 }
 
 fn stored_edges(words: Words<'_>) -> [u32; 8] {
@@ -255,7 +280,7 @@ fn counts(edges: &[u32; 8]) -> [u32; 2] {
 }
 
 /// Stores the words behind the head that differ from what is there, each by one store.
-fn store_changes(words: Words<'_>, kind: Kind, slots: &[Entry; SLOTS], edges: &[u32; 8]) {
+fn store_changes(words: Words<'_>, kind: Kind, runs: &[(u8, Entry)]) {
     let store = |index: usize, value: u32| {
         let word = words.word(index);
         if word.load(Ordering::Relaxed) != value {
@@ -263,36 +288,23 @@ fn store_changes(words: Words<'_>, kind: Kind, slots: &[Entry; SLOTS], edges: &[
         }
     };
     match kind {
-        Kind::Direct => slots.iter().enumerate().for_each(|(index, slot)| store(index, slot.0)),
-        Kind::Wide => for_each_run(slots, edges, |run, entry| store(HEAD + run, entry.0)),
         Kind::Narrow => {
             // Both halves at once: a reader must not see a pair half written.
-            let (mut pair, mut last) = (0, 0);
-            for_each_run(slots, edges, |run, entry| {
-                last = run;
-                if run % 2 == 0 {
-                    pair = entry.0;
-                } else {
-                    store(HEAD + run / 2, pair | entry.0 << 16);
-                }
-            });
-            if last % 2 == 0 {
-                store(HEAD + last / 2, pair);
+            for (index, pair) in runs.chunks(2).enumerate() {
+                let high = pair.get(1).map_or(0, |run| run.1.0 << 16);
+                store(HEAD + index, pair[0].1.0 | high);
             }
         }
-    }
-}
-
-/// Calls `each` with number and entry of each run.
-fn for_each_run(slots: &[Entry; SLOTS], edges: &[u32; 8], mut each: impl FnMut(usize, Entry)) {
-    each(0, slots[0]);
-    let mut run = 0;
-    for (word, slots) in edges.iter().zip(slots.chunks_exact(32)) {
-        let mut rest = *word;
-        while rest != 0 {
-            run += 1;
-            each(run, slots[rest.trailing_zeros() as usize]);
-            rest &= rest - 1;
+        Kind::Wide => {
+            for (index, run) in runs.iter().enumerate() {
+                store(HEAD + index, run.1.0);
+            }
+        }
+        Kind::Direct => {
+            let ends = runs.iter().skip(1).map(|run| usize::from(run.0)).chain([SLOTS]);
+            for (&(first, entry), end) in runs.iter().zip(ends) {
+                (usize::from(first)..end).for_each(|slot| store(slot, entry.0));
+            }
         }
     }
 }

@@ -179,7 +179,7 @@ fn a_lookup_beside_changes_finds_a_route_for_its_address() {
         for _ in 0..CHANGES {
             let len = 15 + (random.next() % 18).min(17) as u8;
             let target = prefix(SPAN | random.next() & 0x3_ffff, len);
-            if random.next() % 3 == 0 {
+            if random.next().is_multiple_of(3) {
                 table.remove(target).unwrap();
             } else {
                 // The bits of the address behind /14, then the length.
