@@ -47,7 +47,9 @@ impl Answer {
     /// If there are not as many.
     pub fn row(&self, row: usize) -> Row<'_> {
         let rows = self.rows();
-        *rows.get(row).unwrap_or_else(|| panic!("`{}' has no row {row}: {}", self.command, self.json))
+        *rows
+            .get(row)
+            .unwrap_or_else(|| panic!("`{}' has no row {row}: {}", self.command, self.json))
     }
 
     /// The row whose `column` is `value`.

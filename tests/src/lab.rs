@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a host says that ends with buffers missing.
 const LEAK: &str = "buffers did not come back";
 
+/// What a host is configured with where a test says nothing: it takes plugins out of a build
+/// directory, of which nobody knows who may write to it.
+const CONFIG: &str = "[host]\ntrust-writable-plugins = true\n";
+
 /// How a host is to be started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,6 +32,7 @@ pub struct Options {
     config: String,
     script: String,
     namespace: Option<String>,
+    socket: Option<PathBuf>,
     arguments: Vec<String>,
 }
 
@@ -46,7 +51,7 @@ impl Options {
         self
     }
 
-    /// The text of the configuration file.
+    /// The text of the configuration file, in the place of one that trusts all plugin files.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         toml.clone_into(&mut self.config);
@@ -64,6 +69,13 @@ impl Options {
     #[must_use]
     pub fn inside(mut self, namespace: &Netns) -> Self {
         self.namespace = Some(namespace.name().to_owned());
+        self
+    }
+
+    /// Where the control socket goes, if not into the laboratory's own directory.
+    #[must_use]
+    pub fn socket(mut self, path: &str) -> Self {
+        self.socket = Some(path.into());
         self
     }
 
@@ -114,7 +126,7 @@ impl Options {
             }
             None => Command::new(build.host()),
         };
-        let socket = place.join("cli.sock");
+        let socket = self.socket.unwrap_or_else(|| place.join("cli.sock"));
         command.arg("--config").arg(write("gristmill.toml", &self.config));
         command.arg("--cli-socket").arg(&socket);
         command.args(["--workers", &self.workers.to_string()]);
@@ -157,9 +169,10 @@ impl Lab {
         Options {
             plugins: Vec::new(),
             workers: 1,
-            config: String::new(),
+            config: CONFIG.to_owned(),
             script: String::new(),
             namespace: None,
+            socket: None,
             arguments: Vec::new(),
         }
     }
@@ -260,7 +273,11 @@ impl Lab {
     }
 
     /// Waits until `done`; false if it does not come true.
-    pub fn eventually(&mut self, patience: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+    pub fn eventually(
+        &mut self,
+        patience: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> bool {
         let began = now();
         loop {
             if done(self) {

@@ -20,7 +20,7 @@ const SET_UP: [&str; 5] = [
 ];
 
 /// What became of the packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Packets that entered the graph.
     pub sent: u64,
@@ -36,6 +36,8 @@ pub struct Account {
 #[derive(Debug)]
 pub struct Traffic<'a> {
     lab: &'a Lab,
+    /// What was accounted for before it began.
+    before: Account,
 }
 
 impl<'a> Traffic<'a> {
@@ -66,13 +68,14 @@ impl<'a> Traffic<'a> {
             }
         }
         lab.run(&format!("generator stream generator0 name flow {options}"));
+        let mut traffic = Self { lab, before: Account::default() };
+        traffic.before = traffic.account();
         lab.run("generator start generator0");
-        let traffic = Self { lab };
         traffic.flows();
         traffic
     }
 
-    /// What became of the packets up to now; those under way count as lost.
+    /// What became of its packets up to now; those under way count as lost.
     ///
     /// # Panics
     /// If the host does not say.
@@ -81,7 +84,12 @@ impl<'a> Traffic<'a> {
         let flow = answer.the("stream", "flow");
         let [sent, received, lost, duplicated] =
             ["sent", "received", "lost", "duplicated"].map(|column| flow.count(column));
-        Account { sent, received, lost, duplicated }
+        Account {
+            sent: sent - self.before.sent,
+            received: received - self.before.received,
+            lost: lost - self.before.lost,
+            duplicated: duplicated - self.before.duplicated,
+        }
     }
 
     /// Waits until more packets arrive than have up to now.
