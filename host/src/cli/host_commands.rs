@@ -1,0 +1,30 @@
+//! The host's own commands, one file per noun; each submits itself.
+
+mod buffers;
+mod clock;
+mod errors;
+mod feature;
+mod graph;
+mod interface;
+mod node;
+mod plugin;
+mod punt;
+mod runtime;
+mod threads;
+mod version;
+
+use super::{Answer, Builtin, Call, CommandError, Role};
+use crate::control::Control;
+
+/// What a command's function is.
+type Run = fn(&mut Control, &mut Call<'_>, &mut Answer) -> Result<(), CommandError>;
+
+/// A command that changes nothing.
+const fn reads(grammar: &'static str, help: &'static str, run: Run) -> Builtin<Control> {
+    Builtin { grammar, help, role: Role::Read, needs_barrier: false, run }
+}
+
+/// A command that changes something and stops the workers itself where it must.
+const fn writes(grammar: &'static str, help: &'static str, run: Run) -> Builtin<Control> {
+    Builtin { grammar, help, role: Role::Write, needs_barrier: false, run }
+}

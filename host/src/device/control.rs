@@ -1,0 +1,240 @@
+//! Interfaces come, go and change: what the main thread does about it.
+#![expect(unsafe_code, reason = "watches descriptors that plugins own")]
+
+use std::{
+    os::fd::BorrowedFd,
+    sync::{Arc, atomic::Ordering},
+};
+
+use gristmill_abi::{
+    declaration::{NextDecl, notice, next_kind},
+    text::Opaque,
+};
+
+use super::{DeviceOps, Interface, NewInterface, input_node, output_node};
+use crate::{
+    engine::poller::{Interest, Token},
+    graph::{NodeIndex, NodeKind, Owner, PlanNext, PlanNode, Severity},
+    host::{GraphError, Host},
+};
+
+/// Bytes of an interface's name at most: it is part of its nodes' names.
+const NAME_MAX: usize = 48;
+
+/// Why an interface is not as it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterfaceError {
+    /// The name cannot be used.
+    #[error("{0:?} is no interface name: 1 to {NAME_MAX} letters, digits, `-', `_', `.', `/'")]
+    Name(String),
+    /// The name is taken.
+    #[error("there is an interface {0:?} already")]
+    Duplicate(String),
+    /// The class is not one of the plugin's.
+    #[error("the plugin has no device class {0:?}")]
+    Class(String),
+    /// There is no such interface.
+    #[error("there is no interface {0}")]
+    Unknown(u32),
+    /// The interface is another plugin's.
+    #[error("interface {0:?} belongs to another plugin")]
+    Foreign(String),
+    /// It has no transmit queue.
+    #[error("interface {0:?} needs at least one tx queue")]
+    NoTxQueue(String),
+    /// The device says no.
+    #[error("the device of {0:?} refused; the log has its reason")]
+    Refused(String),
+    /// Its nodes cannot be put into the graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+impl Host {
+    /// Creates an interface with its nodes, down. The device is ended if that fails.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; nothing was changed.
+    pub fn create_interface(
+        &self,
+        new: NewInterface,
+        device: Opaque,
+    ) -> Result<u32, InterfaceError> {
+        if !self.may_control() {
+            return Err(GraphError::NotNow.into());
+        }
+        let class = self.classes.lock().get(&new.class, new.owner).cloned();
+        // The device is the host's from here on: it ends with `ops`.
+        let class = class.ok_or_else(|| InterfaceError::Class(new.class.clone()))?;
+        let (decl, keep) = (class.decl, class.generation);
+        let ops = DeviceOps { device, class: decl, keep };
+        let is_named = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        if new.name.is_empty() || new.name.len() > NAME_MAX || !new.name.chars().all(is_named) {
+            return Err(InterfaceError::Name(new.name));
+        }
+        if new.tx_queues == 0 {
+            return Err(InterfaceError::NoTxQueue(new.name));
+        }
+        let placement = self.place_queues(new.rx_fds.len());
+        let interface = {
+            let interfaces = self.interfaces.read();
+            if interfaces.find(&new.name).is_some() {
+                return Err(InterfaceError::Duplicate(new.name));
+            }
+            Arc::new(Interface::new(interfaces.free_index(), new, ops, placement))
+        };
+        self.add_interface_nodes(&interface)?;
+        let index = interface.index;
+        self.interfaces.write().insert(interface);
+        self.notify(notice::INTERFACE_ADDED, index.into());
+        Ok(index)
+    }
+
+    /// Deletes an interface with its nodes, and its device as soon as no thread knows it.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; nothing was changed.
+    pub fn delete_interface(&self, index: u32, owner: Owner) -> Result<(), InterfaceError> {
+        let interface = self.interface(index)?;
+        if interface.owner != owner {
+            return Err(InterfaceError::Foreign(interface.name.clone()));
+        }
+        self.notify(notice::INTERFACE_REMOVED, index.into());
+        self.change_graph(|plan| {
+            for name in [interface.input_name(), interface.output_name()] {
+                if let Some(node) = plan.find(&name) {
+                    plan.remove_node(node);
+                }
+            }
+            plan.outputs.remove(&index);
+            Ok(())
+        })?;
+        if interface.admin_up.load(Ordering::Relaxed) {
+            self.watch_queues(&interface, false);
+        }
+        self.interfaces.write().remove(index);
+        if self.punt.interface() == Some(index) {
+            self.punt.set(None);
+        }
+        Ok(())
+    }
+
+    /// Takes an interface up or down.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; it is as it was.
+    pub fn set_admin(&self, index: u32, up: bool) -> Result<(), InterfaceError> {
+        let interface = self.interface(index)?;
+        let refused = |_| InterfaceError::Refused(interface.name.clone());
+        interface.ops.set_admin(up).map_err(refused)?;
+        let threads = if up { interface.placement.lock().clone() } else { Vec::new() };
+        self.change_graph(|plan| {
+            if let Some(input) = plan.find(&interface.input_name())
+                && let Some(node) = plan.node_mut(input)
+            {
+                node.threads = Some(threads);
+            }
+            Ok(())
+        })?;
+        if interface.admin_up.swap(up, Ordering::Relaxed) != up {
+            self.watch_queues(&interface, up); // Unread packets must not keep a thread awake.
+        }
+        self.notify(notice::INTERFACE_STATE, index.into());
+        Ok(())
+    }
+
+    /// Notes that the link of an interface went up or down.
+    pub fn set_link(&self, interface: &Interface, up: bool) {
+        if interface.link_up.swap(up, Ordering::Relaxed) != up {
+            self.notify(notice::INTERFACE_STATE, interface.index.into());
+        }
+    }
+
+    /// The interface of that index.
+    ///
+    /// # Errors
+    /// [`InterfaceError::Unknown`].
+    pub fn interface(&self, index: u32) -> Result<Arc<Interface>, InterfaceError> {
+        self.interfaces.read().get(index).cloned().ok_or(InterfaceError::Unknown(index))
+    }
+
+    /// Tells all plugins of a [`notice`].
+    pub fn notify(&self, notice: u32, value: u64) {
+        let listeners = self.listeners.lock().all(); // They are called without the lock.
+        for listener in listeners {
+            listener.notify(notice, value);
+        }
+    }
+
+    /// A thread for each receive queue: the workers in turn, or main where there are none.
+    fn place_queues(&self, queues: usize) -> Vec<u32> {
+        let workers = self.threads().len().saturating_sub(1) as u64;
+        let place = |_| match workers {
+            0 => 0,
+            #[expect(clippy::cast_possible_truncation, reason = "fewer than 64 workers")]
+            workers => (self.next_number() % workers) as u32 + 1,
+        };
+        (0..queues).map(place).collect()
+    }
+
+    fn add_interface_nodes(&self, interface: &Arc<Interface>) -> Result<(), GraphError> {
+        let node = |name: String, kind, code, nexts| PlanNode {
+            name: name.into(),
+            serial: 0,
+            owner: interface.owner,
+            kind,
+            code,
+            nexts,
+            counters: Vec::new(),
+            threads: Some(Vec::new()), // Down.
+            wakes: interface.rx_fds.iter().all(|&fd| fd >= 0),
+        };
+        let nexts = interface.ops.class.nexts.as_slice().iter().map(plan_next).collect();
+        let input =
+            node(interface.input_name(), NodeKind::Input, input_node(interface), nexts);
+        let (code, nexts) = output_node(interface);
+        let output = node(interface.output_name(), NodeKind::Internal, code, nexts);
+        self.change_graph(|plan| {
+            if !interface.rx_fds.is_empty() {
+                plan.add_node(input)?;
+            }
+            let output: NodeIndex = plan.add_node(output)?;
+            plan.outputs.insert(interface.index, output);
+            Ok(())
+        })
+    }
+
+    /// Has the descriptors of the receive queues wake their threads, or no longer.
+    fn watch_queues(&self, interface: &Interface, on: bool) {
+        for (&fd, &thread) in interface.rx_fds.iter().zip(&*interface.placement.lock()) {
+            let Some(watch) = self.watch(thread).filter(|_| fd >= 0) else { continue };
+            // SAFETY: the device keeps its descriptor open as long as it lives.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            let done =
+                if on { watch.add(fd, Token::RX, Interest::READ) } else { watch.remove(fd) };
+            if let Err(error) = done {
+                let text = format!("{}: cannot watch its descriptor: {error}", interface.name);
+                self.log.write(crate::log::Level::Warn, "interface", &text);
+            }
+        }
+    }
+}
+
+/// A declared next as the plan has it.
+pub fn plan_next(decl: &NextDecl) -> PlanNext {
+    let name = decl.name.as_str().to_owned();
+    match decl.kind {
+        next_kind::DROP => {
+            let severity = match decl.severity {
+                0 => Severity::Error,
+                1 => Severity::Warning,
+                _ => Severity::Info,
+            };
+            PlanNext::Drop { reason: name, severity }
+        }
+        next_kind::OPTIONAL => PlanNext::Optional(name),
+        next_kind::FEATURE => PlanNext::Feature,
+        _ => PlanNext::Node(name),
+    }
+}

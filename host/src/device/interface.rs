@@ -1,0 +1,253 @@
+//! Interfaces: what the host knows of a device, and its queues.
+#![expect(unsafe_code, reason = "a device is its plugin's, reached through the class's functions")]
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    os::fd::RawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use gristmill_abi::{
+    Status,
+    device::{DeviceClassDecl, INTERFACE_L3},
+    text::Opaque,
+};
+use parking_lot::Mutex;
+
+use crate::{
+    buffer::Pool,
+    graph::{Owner, node::Counter},
+};
+
+/// The device behind an interface, and what its class can do.
+pub struct DeviceOps {
+    /// The plugin's device.
+    pub device: Opaque,
+    /// The class.
+    pub class: DeviceClassDecl,
+    /// Whatever must outlive the device.
+    pub keep: Arc<dyn Send + Sync>,
+}
+
+// SAFETY: the class's functions may be called from the threads that its contract names.
+unsafe impl Send for DeviceOps {}
+// SAFETY: as above.
+unsafe impl Sync for DeviceOps {}
+
+impl DeviceOps {
+    /// Takes the device up or down.
+    ///
+    /// # Errors
+    /// [`Status`] of the class's function.
+    pub fn set_admin(&self, up: bool) -> Result<(), Status> {
+        // SAFETY: main thread, and the device is alive as long as this.
+        let status = unsafe { (self.class.set_admin)(self.device, up.into()) };
+        if status.is_ok() { Ok(()) } else { Err(status) }
+    }
+}
+
+impl Drop for DeviceOps {
+    fn drop(&mut self) {
+        // SAFETY: the last thing that knew the device is gone with this.
+        unsafe { (self.class.destroy)(self.device) };
+    }
+}
+
+impl fmt::Debug for DeviceOps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceOps({:p})", self.device)
+    }
+}
+
+/// What moved on one thread.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct InterfaceCounters {
+    /// Packets received.
+    pub rx_packets: Counter,
+    /// Bytes received.
+    pub rx_bytes: Counter,
+    /// Packets sent.
+    pub tx_packets: Counter,
+    /// Bytes sent.
+    pub tx_bytes: Counter,
+    /// Packets the device did not take.
+    pub tx_drops: Counter,
+}
+
+/// A lock for a transmit queue that several threads share.
+#[derive(Debug, Default)]
+pub struct TxLock(AtomicBool);
+
+impl TxLock {
+    /// Runs `send` alone.
+    pub fn with<R>(&self, send: impl FnOnce() -> R) -> R {
+        // Acquire and release: what the last sender did to the queue is seen.
+        while self.0.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            std::hint::spin_loop();
+        }
+        let result = send();
+        self.0.store(false, Ordering::Release);
+        result
+    }
+}
+
+/// An interface.
+#[derive(Debug)]
+pub struct Interface {
+    /// Index.
+    pub index: u32,
+    /// Name, unique in the host.
+    pub name: String,
+    /// Name of its class.
+    pub class: String,
+    /// The plugin that created it.
+    pub owner: Owner,
+    /// MAC address; zeros if it has none.
+    pub mac: [u8; 6],
+    /// Bytes of the largest layer-3 packet.
+    pub mtu: u32,
+    /// Carries IP packets without an Ethernet header.
+    pub is_l3: bool,
+    /// Index of the kernel's interface whose link state it follows; 0 for none.
+    pub kernel_index: u32,
+    /// The device.
+    pub ops: DeviceOps,
+    /// A descriptor for each receive queue, -1 where there is none.
+    pub rx_fds: Vec<RawFd>,
+    /// The thread each receive queue is placed on.
+    pub placement: Mutex<Vec<u32>>,
+    /// Transmit queues.
+    pub tx_queues: u32,
+    /// A lock for each transmit queue.
+    pub tx_locks: Box<[TxLock]>,
+    /// Taken up by the operator.
+    pub admin_up: AtomicBool,
+    /// The link is up.
+    pub link_up: AtomicBool,
+    /// By thread.
+    pub counters: Box<[InterfaceCounters]>,
+    /// Times its device panicked.
+    pub panics: AtomicU32,
+}
+
+/// What is known of an interface before it is one.
+#[derive(Debug)]
+pub struct NewInterface {
+    /// Name, unique in the host.
+    pub name: String,
+    /// Name of its class.
+    pub class: String,
+    /// The plugin that creates it.
+    pub owner: Owner,
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Bytes of the largest layer-3 packet.
+    pub mtu: u32,
+    /// `INTERFACE_*`.
+    pub flags: u32,
+    /// Index of the kernel's interface.
+    pub kernel_index: u32,
+    /// A descriptor for each receive queue, -1 where there is none.
+    pub rx_fds: Vec<RawFd>,
+    /// Transmit queues.
+    pub tx_queues: u32,
+}
+
+impl Interface {
+    /// The interface, down.
+    pub fn new(index: u32, new: NewInterface, ops: DeviceOps, placement: Vec<u32>) -> Self {
+        Self {
+            index,
+            name: new.name,
+            class: new.class,
+            owner: new.owner,
+            mac: new.mac,
+            mtu: new.mtu,
+            is_l3: new.flags & INTERFACE_L3 != 0,
+            kernel_index: new.kernel_index,
+            ops,
+            rx_fds: new.rx_fds,
+            placement: Mutex::new(placement),
+            tx_queues: new.tx_queues,
+            tx_locks: (0..new.tx_queues).map(|_| TxLock::default()).collect(),
+            admin_up: AtomicBool::new(false),
+            link_up: AtomicBool::new(true),
+            counters: (0..Pool::THREADS).map(|_| InterfaceCounters::default()).collect(),
+            panics: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether packets may go out.
+    #[inline(always)]
+    pub fn is_up(&self) -> bool {
+        self.admin_up.load(Ordering::Relaxed) && self.link_up.load(Ordering::Relaxed)
+    }
+
+    /// A counter, summed over the threads.
+    pub fn sum(&self, counter: impl Fn(&InterfaceCounters) -> &Counter) -> u64 {
+        self.counters.iter().map(|thread| counter(thread).get()).sum()
+    }
+
+    /// Name of its input node.
+    pub fn input_name(&self) -> String {
+        format!("{}-input", self.name)
+    }
+
+    /// Name of its output node.
+    pub fn output_name(&self) -> String {
+        format!("{}-output", self.name)
+    }
+}
+
+/// All interfaces, by index.
+#[derive(Debug, Default)]
+pub struct Interfaces {
+    by_index: BTreeMap<u32, Arc<Interface>>,
+}
+
+impl Interfaces {
+    /// The lowest index that is free.
+    pub fn free_index(&self) -> u32 {
+        (0..).find(|index| !self.by_index.contains_key(index)).expect("fewer than 2^32 interfaces")
+    }
+
+    /// Adds an interface.
+    pub fn insert(&mut self, interface: Arc<Interface>) {
+        self.by_index.insert(interface.index, interface);
+    }
+
+    /// Removes an interface.
+    pub fn remove(&mut self, index: u32) -> Option<Arc<Interface>> {
+        self.by_index.remove(&index)
+    }
+
+    /// The interface of that index.
+    pub fn get(&self, index: u32) -> Option<&Arc<Interface>> {
+        self.by_index.get(&index)
+    }
+
+    /// The interface of that name.
+    pub fn find(&self, name: &str) -> Option<&Arc<Interface>> {
+        self.iter().find(|interface| interface.name == name)
+    }
+
+    /// All of them, in index order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.by_index.values()
+    }
+
+    /// The first index at or after `from` that is in use.
+    pub fn next(&self, from: u32) -> Option<u32> {
+        self.by_index.range(from..).next().map(|(&index, _)| index)
+    }
+
+    /// One more than the highest index in use.
+    pub fn end(&self) -> u32 {
+        self.by_index.last_key_value().map_or(0, |(&index, _)| index + 1)
+    }
+}

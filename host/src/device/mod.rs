@@ -1,0 +1,17 @@
+//! Where packets come from and go to: interfaces, their input and output nodes, and the two ends
+//! of packets that go nowhere. The drivers are plugins.
+
+pub mod control;
+mod drop;
+mod input;
+mod interface;
+pub mod netlink;
+mod output;
+mod punt;
+
+pub use control::InterfaceError;
+pub use drop::error_drop;
+pub use input::input_node;
+pub use interface::{DeviceOps, Interface, InterfaceCounters, Interfaces, NewInterface};
+pub use output::output_node;
+pub use punt::{PuntState, error_punt};

@@ -1,0 +1,156 @@
+//! The main loop: what a worker does, and all that only main may do.
+#![expect(unsafe_code, reason = "the nodes get at the thread by its address")]
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use plugin_api::ThreadIndex;
+use rustix::io::Errno;
+
+use super::{
+    dispatch,
+    poller::{Ready, Token},
+    thread::Thread,
+    worker_loop::{BUSY_TURNS, expire_timers},
+};
+use crate::{
+    cli,
+    control::Control,
+    device::netlink::{LinkChange, LinkWatcher},
+    host::Host,
+    log::Level,
+    time::Nanos,
+};
+
+/// A signal asked the host to end.
+pub const SIGNAL: Token = Token(1);
+/// Links of the kernel's interfaces changed.
+pub const LINKS: Token = Token(2);
+/// First of the control socket's tokens.
+pub const CLI: u64 = 1000;
+
+/// What is called when the time it asked for has come: gives the next such time, or `None` to end
+/// the loop.
+pub type Tick<'a> = dyn FnMut(&mut Control, Nanos) -> Option<Nanos> + 'a;
+
+/// All that the main loop serves.
+#[derive(Debug)]
+pub struct MainLoop {
+    /// What commands work on.
+    pub control: Control,
+    /// The control socket, if there is one.
+    pub server: Option<cli::Server>,
+    /// The links of the kernel's interfaces, if they can be watched.
+    pub links: Option<LinkWatcher>,
+    /// Reused from one wait to the next.
+    pub ready: Vec<Ready>,
+}
+
+/// Runs main's loop until the host is told to stop or `tick` says that it is over.
+///
+/// # Safety
+/// `thread` is main's own and no reference to it is in use.
+pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tick<'_>) {
+    let mut wake_at = Nanos(0);
+    while !main.control.host.quit.load(Ordering::Relaxed) {
+        // SAFETY: by the caller's promise; the borrow ends before anything else runs.
+        let now = unsafe { &mut *thread }.begin_turn(); // Once per loop.
+        if now >= wake_at {
+            match tick(&mut main.control, now) {
+                Some(next) => wake_at = next,
+                None => return,
+            }
+        }
+        main.control.host.set_in_nodes(true);
+        // SAFETY: by the caller's promise, here and below; no reference is in use.
+        unsafe { dispatch::poll_pre_inputs(thread) };
+        // SAFETY: as above.
+        unsafe { dispatch::poll_inputs(thread) }; // rx
+        // SAFETY: as above.
+        unsafe { dispatch::dispatch_pending(thread) }; // … to tx
+        main.control.host.set_in_nodes(false);
+        expire_timers(main.control.host, ThreadIndex(0), now); // They may change the graph.
+        // SAFETY: as above.
+        let this = unsafe { &mut *thread };
+        let waited = this.wait(main.control.host, wake_at, &mut main.ready);
+        if let Err(error) = waited {
+            main.control.host.log.write(Level::Error, "poller", &error.to_string());
+        }
+        main.serve();
+    }
+}
+
+impl Thread {
+    /// Ends a turn of main: looks at the descriptors now and then while packets flow, and sleeps
+    /// until something happens, or until `wake_at`, when they do not.
+    fn wait(
+        &mut self,
+        host: &Host,
+        wake_at: Nanos,
+        ready: &mut Vec<Ready>,
+    ) -> Result<(), Errno> {
+        if !self.end_turn() {
+            let turn = self.shared.turns.load(Ordering::Relaxed);
+            if self.moved == 0 || turn.is_multiple_of(BUSY_TURNS) {
+                self.poller.wait(Some(Duration::ZERO), ready)?;
+            }
+            return Ok(());
+        }
+        let index = ThreadIndex(self.shared.index);
+        host.timers.set_idle(index, true);
+        self.shared.announce_sleep();
+        let left = wake_at.since(self.clock.read());
+        let tick = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left.0));
+        let timeout = tick.into_iter().chain(self.until_timer(host)).min();
+        self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
+        let waited = self.poller.wait(timeout, ready);
+        self.shared.awake();
+        host.timers.set_idle(index, false);
+        waited
+    }
+}
+
+impl MainLoop {
+    /// Serves what became ready.
+    fn serve(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        self.control.host.clock().lock().verify_if_due();
+        let mut ready = std::mem::take(&mut self.ready);
+        for event in ready.drain(..) {
+            match event.token {
+                SIGNAL => self.control.host.quit.store(true, Ordering::Relaxed),
+                LINKS => self.follow_links(),
+                Token(token) => {
+                    if let Some(server) = &mut self.server {
+                        server.ready(token, &mut self.control);
+                    }
+                }
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// Takes the kernel's word for the links of interfaces that stand for its own.
+    pub fn follow_links(&mut self) {
+        let Some(links) = &mut self.links else { return };
+        let mut changes = Vec::new();
+        if let Err(error) = links.read(&mut changes) {
+            self.control.host.log.write(Level::Warn, "netlink", &error.to_string());
+        }
+        self.control.apply_links(&changes);
+    }
+}
+
+impl Control {
+    /// Brings interfaces in line with the kernel's.
+    pub fn apply_links(&self, changes: &[LinkChange]) {
+        for change in changes {
+            let interfaces: Vec<_> = self.host.interfaces.read().iter().cloned().collect();
+            let own = interfaces.iter().filter(|own| own.kernel_index == change.kernel_index);
+            for interface in own.filter(|own| own.kernel_index != 0) {
+                self.host.set_link(interface, change.up && !change.deleted);
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Who runs: the two loops, the dispatch of frames, and the barrier between main and workers.
+
+pub mod barrier;
+pub mod dispatch;
+pub mod main_loop;
+pub mod poller;
+pub mod thread;
+pub mod worker_loop;
+
+pub use barrier::{Barrier, BarrierGate, LateWorker, Pause};
+pub use thread::{Thread, ThreadShared};

@@ -1,0 +1,192 @@
+//! All that a forwarding thread owns. Nothing here is shared, so nothing here is locked.
+#![expect(unsafe_code, reason = "a thread's context is handed to plugins by address")]
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use gristmill_abi::{
+    Head,
+    frame::{FRAME_SIZE, PANICKED, ThreadCtx},
+    host::HostTable,
+};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::poller::Poller;
+use crate::{
+    buffer::Cache,
+    graph::{NodeIndex, frame::{FrameId, Frames}, runtime::Runtime},
+    time::{Cycles, ThreadClock},
+};
+
+/// "No node" in [`ThreadShared::node`].
+const NO_NODE: u32 = u32::MAX;
+
+/// The part of a thread that others may look at and ring.
+#[derive(Debug)]
+pub struct ThreadShared {
+    /// 0 is main.
+    pub index: u32,
+    /// The CPU it is pinned to, plus 1; 0 if it is not.
+    pub cpu: AtomicU32,
+    /// Kernel's thread id; 0 before it runs.
+    pub tid: AtomicU32,
+    /// Turns of its loop.
+    pub turns: AtomicU64,
+    /// Turns in which it moved no packet.
+    pub idle_turns: AtomicU64,
+    /// Times it slept.
+    pub sleeps: AtomicU64,
+    /// Nanoseconds from its own park to its own release, at the last barrier.
+    pub stall_ns: AtomicU64,
+    node: AtomicU32,
+    sleeping: AtomicBool,
+    doorbell: Arc<OwnedFd>,
+}
+
+impl ThreadShared {
+    /// The shared part of thread `index`.
+    ///
+    /// # Errors
+    /// If the system has no descriptor left.
+    pub fn new(index: u32) -> rustix::io::Result<Self> {
+        let doorbell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self {
+            index,
+            cpu: AtomicU32::new(0),
+            tid: AtomicU32::new(0),
+            turns: AtomicU64::new(0),
+            idle_turns: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
+            stall_ns: AtomicU64::new(0),
+            node: AtomicU32::new(NO_NODE),
+            sleeping: AtomicBool::new(false),
+            doorbell: Arc::new(doorbell),
+        })
+    }
+
+    /// Wakes the thread if it sleeps. Any thread.
+    pub fn ring(&self) {
+        // Pairs with the sequentially consistent store in `announce_sleep`: either this sees that
+        // the thread sleeps, or the thread sees, before it sleeps, what it is rung for.
+        if self.sleeping.load(Ordering::SeqCst) {
+            self.ring_anyway();
+        }
+    }
+
+    /// Makes the thread's next sleep end at once.
+    pub fn ring_anyway(&self) {
+        let rung = rustix::io::write(&self.doorbell, &1_u64.to_ne_bytes());
+        debug_assert!(rung.is_ok() || rung == Err(rustix::io::Errno::AGAIN), "{rung:?}");
+    }
+
+    /// What rings it.
+    pub fn doorbell(&self) -> &Arc<OwnedFd> {
+        &self.doorbell
+    }
+
+    /// The thread is about to sleep; whatever would ring it must be looked at after this.
+    pub fn announce_sleep(&self) {
+        self.sleeping.store(true, Ordering::SeqCst);
+    }
+
+    /// The thread is awake.
+    pub fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    /// The node it is in, as far as another thread can tell.
+    pub fn node(&self) -> Option<NodeIndex> {
+        Some(self.node.load(Ordering::Relaxed)).filter(|&node| node != NO_NODE).map(NodeIndex)
+    }
+
+    #[inline(always)]
+    pub(super) fn enter(&self, node: NodeIndex) {
+        self.node.store(node.0, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.node.store(NO_NODE, Ordering::Relaxed);
+    }
+}
+
+/// One forwarding thread.
+///
+/// A node's pointer to its context is a pointer to this: `ctx` comes first.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Thread {
+    pub(super) ctx: ThreadCtx,
+    /// The graph it runs; exchanged at the barrier.
+    pub runtime: Box<Runtime>,
+    pub(super) frames: Frames,
+    pub(super) pending: Vec<(NodeIndex, FrameId)>,
+    pub(super) nexts: Box<[u16; FRAME_SIZE]>,
+    /// Its free buffers.
+    pub cache: Cache,
+    /// Its clock.
+    pub clock: ThreadClock,
+    /// When the last dispatch ended: the next one's clocks count from here.
+    pub(super) last: Cycles,
+    /// Packets it moved in this turn of the loop.
+    pub(super) moved: usize,
+    /// Turns since it moved a packet.
+    pub(super) quiet: u32,
+    /// Its descriptors.
+    pub poller: Poller,
+    /// What others see of it.
+    pub shared: Arc<ThreadShared>,
+}
+
+// SAFETY: the pointers in `ctx` are to the pool and to the host's table, which any thread may use.
+unsafe impl Send for Thread {}
+
+impl Thread {
+    /// A thread with an empty graph.
+    pub fn new(
+        shared: Arc<ThreadShared>,
+        cache: Cache,
+        clock: ThreadClock,
+        poller: Poller,
+        host: *const HostTable,
+    ) -> Self {
+        let ctx = ThreadCtx {
+            head: Head::of::<ThreadCtx>(),
+            thread_index: shared.index,
+            flags: 0,
+            now_ns: 0,
+            buffer_base: cache.pool().base(),
+            host,
+            reserved: [0; 2],
+        };
+        Self {
+            ctx,
+            runtime: Box::new(Runtime::empty()),
+            frames: Frames::default(),
+            pending: Vec::with_capacity(256),
+            nexts: Box::new([PANICKED; FRAME_SIZE]),
+            cache,
+            last: clock.cycles(),
+            clock,
+            moved: 0,
+            quiet: 0,
+            poller,
+            shared,
+        }
+    }
+
+    /// The thread whose context a node was given.
+    ///
+    /// # Safety
+    /// `ctx` is what the host handed to a node on this thread, and no other reference to the
+    /// thread is in use while the result is.
+    pub unsafe fn of<'a>(ctx: *mut ThreadCtx) -> &'a mut Self {
+        // SAFETY: `ctx` is the first field of a `Thread`; exclusive by the caller's promise.
+        unsafe { &mut *ctx.cast::<Self>() }
+    }
+}

@@ -1,0 +1,206 @@
+//! What was: lines of the host and its plugins, to standard error and into a ring for `show logging`.
+//!
+//! ```text
+//! any thread --throttle per class--> ring (the last lines) ----> show logging
+//!                                \-> queue (bounded) --> thread `log` --> stderr
+//! ```
+//! A forwarding thread formats its line and appends it to ring and queue, under a lock that nobody
+//! holds while waiting for something; it never writes. If standard error does not take the lines (a
+//! pipe nobody reads, a stopped terminal), the thread `log` waits alone, the queue fills, and
+//! further lines are counted, left out there, and said to be missing once it goes on. Making the
+//! descriptor non-blocking instead would do so for every process that shares it.
+
+mod line;
+mod throttle;
+mod writer;
+
+use std::{
+    fmt::{self, Display},
+    fs::File,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+pub use self::line::{Level, LevelError, Line};
+use self::{
+    line::{escaped_class, escaped_text},
+    throttle::{Throttles, Verdict},
+    writer::Writer,
+};
+use crate::time::Nanos;
+
+/// How a [`Log`] works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The least important level that is logged.
+    pub level: Level,
+    /// Lines the ring keeps; at least 1.
+    pub lines: usize,
+    /// Lines a class may log in a second before it is throttled.
+    pub rate: u32,
+    /// How long a throttled class must be quiet before it is heard again.
+    pub quiet: Nanos,
+    /// Lines that wait for standard error at most.
+    pub waiting: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            level: Level::Notice,
+            lines: 512,
+            rate: 50,
+            quiet: Nanos::from_secs(3),
+            waiting: 1_024,
+        }
+    }
+}
+
+/// The log. Context: any thread.
+pub struct Log {
+    clock: Box<dyn Fn() -> Nanos + Send + Sync>,
+    /// A [`Level`] as a number.
+    level: AtomicU8,
+    throttles: Mutex<Throttles>,
+    writer: Writer,
+}
+
+impl Log {
+    /// A log to standard error, with colours if that is a terminal and `NO_COLOR` is not set.
+    ///
+    /// Starts the thread `log`, which inherits the signal mask and the cores of the caller: block
+    /// signals before, pin after. `clock` tells the time since the host's start.
+    ///
+    /// # Errors
+    /// If there can be no thread or descriptor.
+    pub fn to_stderr(
+        settings: &Settings,
+        clock: impl Fn() -> Nanos + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = !no_color && io::stderr().is_terminal();
+        // A descriptor of its own: while it is stuck, it holds no lock that a panic's message needs.
+        let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Self::to_sink(settings, clock, stderr, colours)
+    }
+
+    /// A log to any sink, which may block.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn to_sink(
+        settings: &Settings,
+        clock: impl Fn() -> Nanos + Send + Sync + 'static,
+        sink: impl Write + Send + 'static,
+        colours: bool,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            clock: Box::new(clock),
+            level: AtomicU8::new(settings.level.number()),
+            throttles: Mutex::new(Throttles::new(settings.rate, settings.quiet)),
+            writer: Writer::start(settings, Box::new(sink), colours)?,
+        })
+    }
+
+    /// Whether lines of `level` are logged. Cost: one load.
+    pub fn enabled(&self, level: Level) -> bool {
+        level.number() <= self.level.load(Ordering::Relaxed)
+    }
+
+    /// Sets the least important level that is logged.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level.number(), Ordering::Relaxed);
+    }
+
+    /// Logs that something of `class` (a plugin or a module) failed.
+    pub fn error(&self, class: &str, text: impl Display) {
+        self.write(Level::Error, class, text);
+    }
+
+    /// Logs that something is odd.
+    pub fn warn(&self, class: &str, text: impl Display) {
+        self.write(Level::Warn, class, text);
+    }
+
+    /// Logs something worth knowing.
+    pub fn notice(&self, class: &str, text: impl Display) {
+        self.write(Level::Notice, class, text);
+    }
+
+    /// Logs something for the curious.
+    pub fn debug(&self, class: &str, text: impl Display) {
+        self.write(Level::Debug, class, text);
+    }
+
+    /// Logs a line, at the clock's time.
+    pub fn write(&self, level: Level, class: &str, text: impl Display) {
+        if self.enabled(level) {
+            self.write_at((self.clock)(), level, class, text);
+        }
+    }
+
+    /// Logs a line, at time `now`.
+    ///
+    /// Control characters of `class` and `text` are escaped, and what is too long is cut: a line
+    /// stays a line, whoever wrote it. Nothing of a class that is throttled is formatted.
+    pub fn write_at(&self, now: Nanos, level: Level, class: &str, text: impl Display) {
+        if !self.enabled(level) {
+            return;
+        }
+        let class = escaped_class(class);
+        let (class, verdict) = self.throttles.lock().admit(&class, now);
+        match verdict {
+            Verdict::Pass => {}
+            Verdict::Resume { suppressed } => {
+                let text = format!("{suppressed} lines were suppressed");
+                self.push(now, Level::Warn, &class, text.into());
+            }
+            Verdict::Throttle => {
+                let text = self.throttles.lock().announcement();
+                return self.push(now, Level::Warn, &class, text.into());
+            }
+            Verdict::Silent => return,
+        }
+        self.push(now, level, &class, escaped_text(text).into());
+    }
+
+    /// The last lines, oldest first.
+    pub fn lines(&self) -> Vec<Line> {
+        self.writer.lines()
+    }
+
+    /// Forgets the lines kept so far.
+    pub fn clear(&self) {
+        self.writer.clear();
+    }
+
+    /// Lines that standard error never got, because it did not take them in time or failed.
+    pub fn unwritten(&self) -> u64 {
+        self.writer.unwritten()
+    }
+
+    /// Waits until every line is written, but no longer than `patience`; tells whether it was.
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.writer.flush(patience)
+    }
+
+    fn push(&self, at: Nanos, level: Level, class: &Arc<str>, text: Arc<str>) {
+        self.writer.push(Line { at, level, class: Arc::clone(class), text });
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("unwritten", &self.unwritten()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! The owned-resource registry: every kind of thing a plugin can register, how it is listed and
+//! how it is taken away. A later kind of thing gets a line here.
+
+use crate::{
+    control::Control,
+    graph::{Owner, PlanError},
+    host::current_thread,
+};
+
+/// A kind of thing that has an owner.
+pub struct ResourceKind {
+    /// What it is called, in the plural.
+    pub name: &'static str,
+    /// Names of those of an owner.
+    pub list: fn(&Control, Owner) -> Vec<String>,
+    /// Takes those of an owner away. Main, outside of nodes.
+    pub revoke: fn(&mut Control, Owner) -> Result<(), String>,
+}
+
+/// All kinds, in the order in which they are taken away: first what the operator and other
+/// plugins can reach, then what packets reach, then what both stood on.
+pub const KINDS: &[ResourceKind] = &[
+    ResourceKind {
+        name: "commands",
+        list: |control, owner| {
+            let commands = control.commands.commands().iter();
+            let own = commands.filter(|command| command.owner.id == owner.0 && owner.0 != 0);
+            own.map(|command| command.path().join(" ")).collect()
+        },
+        revoke: |control, owner| {
+            control.commands.remove_owner(owner.0);
+            Ok(())
+        },
+    },
+    ResourceKind {
+        name: "notices",
+        list: |_, _| Vec::new(), // Every plugin gets them.
+        revoke: |control, owner| {
+            control.host.listeners.lock().remove_owner(owner);
+            Ok(())
+        },
+    },
+    ResourceKind {
+        name: "pending timers",
+        list: |control, owner| control.host.timers.pending(|timer| timer.owner == owner),
+        revoke: |control, owner| {
+            let current = current_thread();
+            let deleted = control.host.timers.delete_all(current, |timer| timer.owner == owner);
+            deleted.map(|_| ()).map_err(|error| error.to_string())
+        },
+    },
+    ResourceKind {
+        name: "interfaces",
+        list: |control, owner| {
+            let interfaces = control.host.interfaces.read();
+            let own = interfaces.iter().filter(|interface| interface.owner == owner);
+            own.map(|interface| interface.name.clone()).collect()
+        },
+        revoke: |control, owner| {
+            let own: Vec<u32> = {
+                let interfaces = control.host.interfaces.read();
+                let own = interfaces.iter().filter(|interface| interface.owner == owner);
+                own.map(|interface| interface.index).collect()
+            };
+            own.into_iter().try_for_each(|index| {
+                control.host.delete_interface(index, owner).map_err(|error| error.to_string())
+            })
+        },
+    },
+    ResourceKind {
+        name: "services",
+        list: |control, owner| control.host.services.lock().of(owner),
+        revoke: |control, owner| {
+            control.host.services.lock().remove_owner(owner);
+            Ok(())
+        },
+    },
+    ResourceKind {
+        name: "nodes",
+        list: |control, owner| {
+            let (plan, _) = control.host.running_graph();
+            let own = plan.nodes().filter(|(_, node)| node.owner == owner);
+            own.map(|(_, node)| node.name.to_string()).collect()
+        },
+        revoke: |control, owner| {
+            // Features and arcs go with them, in one splice.
+            let removed = control.host.change_graph(|plan| {
+                plan.remove_owner(owner);
+                Ok::<_, PlanError>(())
+            });
+            removed.map_err(|error| error.to_string())
+        },
+    },
+    ResourceKind {
+        name: "arcs",
+        list: |control, owner| {
+            let (plan, _) = control.host.running_graph();
+            let own = plan.arcs.iter().filter(|(_, arc)| arc.owner == owner);
+            own.map(|(name, _)| name.clone()).collect()
+        },
+        revoke: |_, _| Ok(()), // Gone with the nodes.
+    },
+    ResourceKind {
+        name: "device classes",
+        list: |control, owner| control.host.classes.lock().of(owner),
+        revoke: |control, owner| {
+            control.host.classes.lock().remove_owner(owner);
+            Ok(())
+        },
+    },
+    ResourceKind {
+        name: "buffer slots",
+        list: |control, owner| control.host.slots.lock().of(owner),
+        revoke: |control, owner| {
+            control.host.slots.lock().remove_owner(owner);
+            Ok(())
+        },
+    },
+];

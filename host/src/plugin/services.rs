@@ -1,0 +1,161 @@
+//! Services: tables of functions that plugins offer each other.
+#![expect(unsafe_code, reason = "calls the provider for its table")]
+
+use std::sync::Arc;
+
+use gristmill_abi::declaration::{OfferDecl, ServiceRef};
+use semver::{Version, VersionReq};
+
+use super::generation::Generation;
+use crate::graph::Owner;
+
+/// Why a service was not found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The range is no semver requirement.
+    #[error("service {name}: {range:?} is no range of versions")]
+    Range {
+        /// Name of the service.
+        name: String,
+        /// What was asked for.
+        range: String,
+        /// What is wrong with it.
+        source: semver::Error,
+    },
+    /// No plugin offers it.
+    #[error("no plugin offers the service {0:?}: load one that does first")]
+    Unknown(String),
+    /// A plugin offers it in another version.
+    #[error("service {name} is needed in version {range}, and {provider} offers {version}")]
+    Version {
+        /// Name of the service.
+        name: String,
+        /// What was asked for.
+        range: String,
+        /// The plugin.
+        provider: String,
+        /// What it offers.
+        version: Version,
+    },
+    /// A plugin offers it already.
+    #[error("service {name} is offered by {provider} already")]
+    Duplicate {
+        /// Name of the service.
+        name: String,
+        /// The plugin.
+        provider: String,
+    },
+}
+
+#[derive(Debug)]
+struct Offer {
+    name: String,
+    version: Version,
+    decl: OfferDecl,
+    generation: Arc<Generation>,
+}
+
+/// All services of plugins, and who requires them.
+#[derive(Debug, Default)]
+pub struct Services {
+    offers: Vec<Offer>,
+    /// Name of the service, and the plugin that requires it.
+    required: Vec<(String, Arc<Generation>)>,
+}
+
+impl Services {
+    /// Adds a service.
+    ///
+    /// # Errors
+    /// [`ServiceError::Duplicate`].
+    pub fn offer(
+        &mut self,
+        name: &str,
+        version: Version,
+        decl: OfferDecl,
+        generation: Arc<Generation>,
+    ) -> Result<(), ServiceError> {
+        if let Some(other) = self.offers.iter().find(|offer| offer.name == name) {
+            let (name, provider) = (name.to_owned(), other.generation.name.clone());
+            return Err(ServiceError::Duplicate { name, provider });
+        }
+        self.offers.push(Offer { name: name.to_owned(), version, decl, generation });
+        Ok(())
+    }
+
+    /// Notes that a plugin requires a service.
+    ///
+    /// # Errors
+    /// If it is not offered in that range.
+    pub fn require(
+        &mut self,
+        name: &str,
+        range: &str,
+        generation: &Arc<Generation>,
+    ) -> Result<(), ServiceError> {
+        self.check(name, range)?;
+        self.required.push((name.to_owned(), Arc::clone(generation)));
+        Ok(())
+    }
+
+    /// Checks that a service is offered in a range.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn check(&self, name: &str, range: &str) -> Result<(), ServiceError> {
+        self.select(name, range).map(|_| ())
+    }
+
+    /// The service, for a call.
+    ///
+    /// # Errors
+    /// If it is not offered in that range.
+    pub fn find(&self, name: &str, range: &str) -> Result<ServiceRef, ServiceError> {
+        let offer = self.select(name, range)?;
+        let context = offer.generation.state();
+        // SAFETY: the state is that of the plugin that declared the offer.
+        let table = unsafe { (offer.decl.table)(context) };
+        Ok(ServiceRef { table, context })
+    }
+
+    fn select(&self, name: &str, range: &str) -> Result<&Offer, ServiceError> {
+        let wanted = VersionReq::parse(range).map_err(|source| ServiceError::Range {
+            name: name.to_owned(),
+            range: range.to_owned(),
+            source,
+        })?;
+        let found = self.offers.iter().find(|offer| offer.name == name);
+        let offer = found.ok_or_else(|| ServiceError::Unknown(name.to_owned()))?;
+        if wanted.matches(&offer.version) {
+            return Ok(offer);
+        }
+        Err(ServiceError::Version {
+            name: name.to_owned(),
+            range: range.to_owned(),
+            provider: offer.generation.name.clone(),
+            version: offer.version.clone(),
+        })
+    }
+
+    /// Services of `owner`.
+    pub fn of(&self, owner: Owner) -> Vec<String> {
+        let own = self.offers.iter().filter(|offer| offer.generation.owner == owner);
+        own.map(|offer| format!("{} {}", offer.name, offer.version)).collect()
+    }
+
+    /// Other plugins that require services of `owner`: (plugin, service).
+    pub fn users_of(&self, owner: Owner) -> Vec<(String, String)> {
+        let own = |name: &str| {
+            self.offers.iter().any(|offer| offer.generation.owner == owner && offer.name == name)
+        };
+        let users = self.required.iter().filter(|(name, user)| user.owner != owner && own(name));
+        users.map(|(name, user)| (user.name.clone(), name.clone())).collect()
+    }
+
+    /// Removes what `owner` offers and requires.
+    pub fn remove_owner(&mut self, owner: Owner) {
+        self.offers.retain(|offer| offer.generation.owner != owner);
+        self.required.retain(|(_, user)| user.owner != owner);
+    }
+}
