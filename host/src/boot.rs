@@ -151,8 +151,7 @@ fn enter_thread(host: &Host, shared: &ThreadShared, cpu: Option<u32>) {
                 shared.cpu.store(cpu.saturating_add(1), Ordering::Relaxed);
             }
             Err(error) => {
-                let text =
-                    format!("thread {} is not pinned to CPU {cpu}: {error}", shared.index);
+                let text = format!("thread {} is not pinned to CPU {cpu}: {error}", shared.index);
                 host.log.write(Level::Warn, "threads", &text);
             }
         }
@@ -203,7 +202,10 @@ impl MainLoop {
             Ok(links)
         });
         match opened {
-            Ok(links) => self.links = Some(links),
+            Ok(links) => {
+                self.links = Some(links);
+                self.follow_links(); // Nothing is readable before the first change.
+            }
             Err(error) => {
                 let text = format!("links are not followed: {error}");
                 self.control.host.log.write(Level::Warn, "netlink", &text);

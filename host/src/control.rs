@@ -81,8 +81,10 @@ impl Control {
     pub fn shut_down(&mut self) {
         let mut loaded: Vec<_> = self.plugins.values().map(|loaded| &loaded.generation).collect();
         loaded.sort_by_key(|generation| std::cmp::Reverse(generation.owner));
-        let owners: Vec<_> =
-            loaded.into_iter().map(|generation| (generation.name.clone(), generation.owner)).collect();
+        let owners: Vec<_> = loaded
+            .into_iter()
+            .map(|generation| (generation.name.clone(), generation.owner))
+            .collect();
         for (name, owner) in owners {
             if let Some(loaded) = self.plugins.remove(&name) {
                 loaded.generation.stop();

@@ -64,7 +64,9 @@ pub enum GraphError {
         node: Option<String>,
     },
     /// Called by a node's constructor, or from a thread that may not.
-    #[error("the graph can only be changed on the main thread, and not by a node or its constructor")]
+    #[error(
+        "the graph can only be changed on the main thread, and not by a node or its constructor"
+    )]
     NotNow,
 }
 
@@ -450,4 +452,3 @@ impl Host {
         drops
     }
 }
-

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    args::{ArgsError, Args, Mode, USAGE},
+    args::{Args, ArgsError, Mode, USAGE},
     boot::{BootError, Running, boot},
     config::{Config, ConfigError, Exec, PluginChoice},
     demo,
@@ -45,8 +45,7 @@ pub fn run(args: Args) -> ExitCode {
         Mode::Help => print(USAGE),
         Mode::Version => print(concat!("gristmill ", env!("CARGO_PKG_VERSION"), "\n")),
         Mode::Run => serve(&args),
-        Mode::Demo(demo) => configure(&args)
-            .and_then(|config| Ok(demo::run(demo, &args, config)?)),
+        Mode::Demo(demo) => configure(&args).and_then(|config| Ok(demo::run(demo, &args, config)?)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

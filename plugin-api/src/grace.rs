@@ -129,12 +129,17 @@ mod tests {
         let stop = Arc::new(AtomicU64::new(0));
         let reading = std::thread::spawn({
             let mut reader = domain.reader();
-            let (slots, current, stop) = (Arc::clone(&slots), Arc::clone(&current), Arc::clone(&stop));
+            let (slots, current, stop) =
+                (Arc::clone(&slots), Arc::clone(&current), Arc::clone(&stop));
             move || {
                 while stop.load(Ordering::Relaxed) == 0 {
                     let _reading = reader.read();
                     let slot = &slots[current.load(Ordering::Acquire) as usize];
-                    assert_eq!(slot.load(Ordering::Relaxed), 1, "a slot was emptied under a reader");
+                    assert_eq!(
+                        slot.load(Ordering::Relaxed),
+                        1,
+                        "a slot was emptied under a reader"
+                    );
                 }
             }
         });

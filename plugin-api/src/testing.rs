@@ -7,6 +7,7 @@
 
 mod cycles;
 mod device;
+mod namespace;
 mod pool;
 
 use std::sync::Arc;
@@ -17,8 +18,11 @@ use gristmill_abi::{
     frame::{FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN, ThreadCtx},
 };
 
-pub use self::device::{DeviceBench, LoopClocks};
 use self::pool::{BUFFERS, EMITTED, buffer_alloc, host_table, pool, release};
+pub use self::{
+    device::{DeviceBench, LoopClocks},
+    namespace::Namespace,
+};
 use crate::{Buffer, Frame, Host, InterfaceIndex, NextNodes, Node, ThreadIndex, export};
 
 /// A host with which plugins can be made in tests; it has no services.

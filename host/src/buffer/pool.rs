@@ -11,9 +11,7 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use gristmill_abi::buffer::{
-    FLAG_NEXT, HEADROOM, Header, LINE, LINE_SHIFT, NO_INTERFACE, STRIDE,
-};
+use gristmill_abi::buffer::{FLAG_NEXT, HEADROOM, Header, LINE, LINE_SHIFT, NO_INTERFACE, STRIDE};
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 

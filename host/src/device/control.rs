@@ -7,7 +7,7 @@ use std::{
 };
 
 use gristmill_abi::{
-    declaration::{NextDecl, notice, next_kind},
+    declaration::{NextDecl, next_kind, notice},
     text::Opaque,
 };
 
@@ -191,8 +191,7 @@ impl Host {
             wakes: interface.rx_fds.iter().all(|&fd| fd >= 0),
         };
         let nexts = interface.ops.class.nexts.as_slice().iter().map(plan_next).collect();
-        let input =
-            node(interface.input_name(), NodeKind::Input, input_node(interface), nexts);
+        let input = node(interface.input_name(), NodeKind::Input, input_node(interface), nexts);
         let (code, nexts) = output_node(interface);
         let output = node(interface.output_name(), NodeKind::Internal, code, nexts);
         self.change_graph(|plan| {
@@ -211,8 +210,7 @@ impl Host {
             let Some(watch) = self.watch(thread).filter(|_| fd >= 0) else { continue };
             // SAFETY: the device keeps its descriptor open as long as it lives.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            let done =
-                if on { watch.add(fd, Token::RX, Interest::READ) } else { watch.remove(fd) };
+            let done = if on { watch.add(fd, Token::RX, Interest::READ) } else { watch.remove(fd) };
             if let Err(error) = done {
                 let text = format!("{}: cannot watch its descriptor: {error}", interface.name);
                 self.log.write(crate::log::Level::Warn, "interface", &text);

@@ -87,7 +87,11 @@ impl TxLock {
     /// Runs `send` alone.
     pub fn with<R>(&self, send: impl FnOnce() -> R) -> R {
         // Acquire and release: what the last sender did to the queue is seen.
-        while self.0.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self
+            .0
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             std::hint::spin_loop();
         }
         let result = send();

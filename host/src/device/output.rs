@@ -45,8 +45,7 @@ struct OutputMaker(Arc<Interface>);
 impl Maker for OutputMaker {
     fn make(&self, thread: u32) -> Result<Opaque, String> {
         let queue = thread.checked_rem(self.0.tx_queues).ok_or("it has no tx queue")?;
-        let output =
-            Output { interface: Arc::clone(&self.0), thread: thread as usize, queue };
+        let output = Output { interface: Arc::clone(&self.0), thread: thread as usize, queue };
         Ok(Box::into_raw(Box::new(output)).cast())
     }
 
@@ -108,8 +107,7 @@ impl Output {
                 #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
                 let n = rest.len() as u32;
                 // SAFETY: the queue is ours while the lock is held; the device is alive.
-                let took =
-                    unsafe { (ops.class.tx)(ctx, ops.device, self.queue, rest.as_ptr(), n) };
+                let took = unsafe { (ops.class.tx)(ctx, ops.device, self.queue, rest.as_ptr(), n) };
                 if took == TX_PANICKED {
                     self.interface.panics.fetch_add(1, Ordering::Relaxed);
                     return (sent, PANICKED);

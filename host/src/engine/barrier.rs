@@ -123,7 +123,12 @@ impl BarrierGate {
         }
     }
 
-    fn give_up(&self, clock: &mut Clock, workers: &[Arc<ThreadShared>], asked: Nanos) -> LateWorker {
+    fn give_up(
+        &self,
+        clock: &mut Clock,
+        workers: &[Arc<ThreadShared>],
+        asked: Nanos,
+    ) -> LateWorker {
         let waited = Duration::from_nanos(clock.read().0 - asked.0);
         let late = workers.iter().find(|worker| worker.node().is_some());
         let thread = late.or(workers.first()).map_or(0, |worker| worker.index);

@@ -197,7 +197,14 @@ impl Thread {
     }
 
     /// Packets `from..from + run` of a frame to one next.
-    fn enqueue_run(&mut self, index: NodeIndex, next: u16, frame: FrameId, from: usize, run: usize) {
+    fn enqueue_run(
+        &mut self,
+        index: NodeIndex,
+        next: u16,
+        frame: FrameId,
+        from: usize,
+        run: usize,
+    ) {
         let (to, count) = self.edge(index, next);
         self.count_edge(count, run);
         self.send(to, frame, from, run);

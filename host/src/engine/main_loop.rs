@@ -68,9 +68,12 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
-        expire_timers(main.control.host, ThreadIndex(0), now); // They may change the graph.
+        let expired = expire_timers(main.control.host, ThreadIndex(0), now); // May change the graph.
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
+        if expired > 0 {
+            this.stay_awake();
+        }
         let waited = this.wait(main.control.host, wake_at, &mut main.ready);
         if let Err(error) = waited {
             main.control.host.log.write(Level::Error, "poller", &error.to_string());
@@ -82,12 +85,7 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
 impl Thread {
     /// Ends a turn of main: looks at the descriptors now and then while packets flow, and sleeps
     /// until something happens, or until `wake_at`, when they do not.
-    fn wait(
-        &mut self,
-        host: &Host,
-        wake_at: Nanos,
-        ready: &mut Vec<Ready>,
-    ) -> Result<(), Errno> {
+    fn wait(&mut self, host: &Host, wake_at: Nanos, ready: &mut Vec<Ready>) -> Result<(), Errno> {
         if !self.end_turn() {
             let turn = self.shared.turns.load(Ordering::Relaxed);
             if self.moved == 0 || turn.is_multiple_of(BUSY_TURNS) {

@@ -75,7 +75,12 @@ impl Watch {
     ///
     /// # Errors
     /// What the system says.
-    pub fn modify(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Result<(), Errno> {
+    pub fn modify(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+    ) -> Result<(), Errno> {
         epoll::modify(&*self.0, fd, EventData::new_u64(token.0), interest.flags())
     }
 

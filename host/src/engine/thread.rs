@@ -19,7 +19,11 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::poller::Poller;
 use crate::{
     buffer::Cache,
-    graph::{NodeIndex, frame::{FrameId, Frames}, runtime::Runtime},
+    graph::{
+        NodeIndex,
+        frame::{FrameId, Frames},
+        runtime::Runtime,
+    },
     time::{Cycles, ThreadClock},
 };
 

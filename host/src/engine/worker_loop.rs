@@ -38,23 +38,30 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
         let index = ThreadIndex(this.shared.index);
-        expire_timers(host, index, now);
+        if expire_timers(host, index, now) > 0 {
+            this.stay_awake();
+        }
         this.rest(host);
     }
 }
 
-/// Runs the dynamic timers of thread `index` that are due.
-pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) {
+/// Runs the dynamic timers of thread `index` that are due; returns how many.
+pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) -> usize {
     host.timers.expire(index, Ticks::at(now), |timer| {
         let function = timer.function();
         if !function.run(now).is_ok() {
             let (name, plugin) = (function.name(), TimerFunction::owner(function));
             host.log.error("timer", format!("timer {name} of {plugin} panicked"));
         }
-    });
+    })
 }
 
 impl Thread {
+    /// Something happened that nodes may have to look at before the thread sleeps.
+    pub(super) fn stay_awake(&mut self) {
+        self.quiet = 0;
+    }
+
     /// How long the thread may sleep for its timers: until the next that is not deferrable.
     pub(super) fn until_timer(&mut self, host: &Host) -> Option<Duration> {
         let next = host.timers.next_expiry(ThreadIndex(self.shared.index))?;
@@ -83,10 +90,9 @@ impl Thread {
 
     /// Counts a turn; whether the thread may sleep now.
     pub(super) fn end_turn(&mut self) -> bool {
-        self.shared.turns.store(
-            self.shared.turns.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
+        self.shared
+            .turns
+            .store(self.shared.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         if self.moved > 0 {
             self.quiet = 0;
             return false;

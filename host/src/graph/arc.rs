@@ -86,11 +86,15 @@ impl FeatureArc {
     /// # Errors
     /// [`PlanError::FeatureCycle`] if there is no such order; it names the features on the cycle.
     pub fn sort(&mut self, name: &str) -> Result<(), PlanError> {
-        let mut left: BTreeMap<Arc<str>, Feature> =
-            self.features.iter().map(|feature| (Arc::clone(&feature.node), feature.clone())).collect();
+        let mut left: BTreeMap<Arc<str>, Feature> = self
+            .features
+            .iter()
+            .map(|feature| (Arc::clone(&feature.node), feature.clone()))
+            .collect();
         let mut sorted = Vec::with_capacity(left.len());
         while !left.is_empty() {
-            let free = left.keys().find(|node| !left.values().any(|other| precedes(other, &left[*node])));
+            let free =
+                left.keys().find(|node| !left.values().any(|other| precedes(other, &left[*node])));
             let Some(free) = free.cloned() else {
                 let cycle = left.keys().map(ToString::to_string).collect();
                 return Err(PlanError::FeatureCycle { arc: name.to_owned(), cycle });

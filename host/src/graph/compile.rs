@@ -116,11 +116,8 @@ impl Compiler<'_> {
         let first = u32::try_from(self.edges.len()).expect("fewer than 2^32 arcs");
         for (at, next) in node.nexts.iter().enumerate() {
             let to = self.dest_of(node, next);
-            let count = if to == Dest::Drop {
-                instance.drop_counter(at)
-            } else {
-                instance.arc_counter(at)
-            };
+            let count =
+                if to == Dest::Drop { instance.drop_counter(at) } else { instance.arc_counter(at) };
             self.edges.push(Edge { to, count });
         }
         (first, u16::try_from(node.nexts.len()).expect("checked when they were added"))

@@ -1,5 +1,8 @@
 //! Frames: vectors of at most 256 buffer indices, used again and again by one thread.
-#![expect(unsafe_code, reason = "a node holds pointers into a frame while the thread's list of frames grows")]
+#![expect(
+    unsafe_code,
+    reason = "a node holds pointers into a frame while the thread's list of frames grows"
+)]
 
 use std::ptr::NonNull;
 

@@ -226,9 +226,7 @@ impl Plan {
         let unknown = || PlanError::UnknownNode(node.to_owned());
         let index = self.find(node).ok_or_else(unknown)?;
         let found = self.node_mut(index).ok_or_else(unknown)?;
-        let leads = |next: &PlanNext| {
-            matches!(next, PlanNext::Node(name) | PlanNext::Optional(name) if name == target)
-        };
+        let leads = |next: &PlanNext| matches!(next, PlanNext::Node(name) | PlanNext::Optional(name) if name == target);
         let at = match found.nexts.iter().position(leads) {
             Some(at) => at,
             None if found.nexts.len() >= MAX_NEXTS => {
@@ -268,8 +266,7 @@ impl Plan {
         if let Some((arc, _)) = self.feature_of(&node) {
             return Err(PlanError::DuplicateFeature { arc: arc.to_owned(), node });
         }
-        let found =
-            self.arcs.get_mut(arc).ok_or_else(|| PlanError::UnknownArc(arc.to_owned()))?;
+        let found = self.arcs.get_mut(arc).ok_or_else(|| PlanError::UnknownArc(arc.to_owned()))?;
         found.features.push(feature);
         found.sort(arc)
     }
@@ -285,8 +282,7 @@ impl Plan {
         interface: Option<u32>,
         on: bool,
     ) -> Result<(), PlanError> {
-        let found =
-            self.arcs.get_mut(arc).ok_or_else(|| PlanError::UnknownArc(arc.to_owned()))?;
+        let found = self.arcs.get_mut(arc).ok_or_else(|| PlanError::UnknownArc(arc.to_owned()))?;
         let feature = found.features.iter_mut().find(|feature| *feature.node == *node);
         let unknown = || PlanError::UnknownFeature { arc: arc.to_owned(), node: node.to_owned() };
         feature.ok_or_else(unknown)?.enabled.set(interface, on);

@@ -5,9 +5,9 @@
 
 use std::{io, path::PathBuf};
 
+use super::fault::{DeclarationFault, ElfFault, RecordFault};
 use super::services::ServiceError;
 use crate::host::GraphError;
-use super::fault::{DeclarationFault, ElfFault, RecordFault};
 
 /// Why a plugin did not load. The host runs on; nothing of the plugin stays registered.
 #[derive(Debug, thiserror::Error)]

@@ -73,9 +73,8 @@ impl Generation {
             .collect();
         let mut error = ErrorText::new();
         // SAFETY: the function is the plugin's own; all it is given is good for the call.
-        let state = unsafe {
-            (self.decl.create)(self.owner.0, List::new(&entries), &raw mut error)
-        };
+        let state =
+            unsafe { (self.decl.create)(self.owner.0, List::new(&entries), &raw mut error) };
         if state.is_null() {
             return Err(error.as_str().to_owned());
         }
@@ -133,8 +132,7 @@ impl Maker for PluginMaker {
     fn make(&self, thread: u32) -> Result<Opaque, String> {
         let mut error = ErrorText::new();
         // SAFETY: the state is that of the plugin that declared the node.
-        let state =
-            unsafe { (self.decl.create)(self.generation.state(), thread, &raw mut error) };
+        let state = unsafe { (self.decl.create)(self.generation.state(), thread, &raw mut error) };
         if state.is_null() { Err(error.as_str().to_owned()) } else { Ok(state) }
     }
 

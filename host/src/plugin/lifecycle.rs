@@ -68,11 +68,8 @@ impl Control {
         wanted: &str,
         file: Option<OwnedFd>,
     ) -> Result<LoadReport, LoadError> {
-        let path = if wanted.contains('/') {
-            PathBuf::from(wanted)
-        } else {
-            self.search.find(wanted)?
-        };
+        let path =
+            if wanted.contains('/') { PathBuf::from(wanted) } else { self.search.find(wanted)? };
         let began = self.host.now();
         let inspected = inspect(&path, file, &self.trust)?;
         let inspected_at = self.host.now();
@@ -145,25 +142,18 @@ impl Control {
             })?;
         }
         let graph = |cause| LoadError::Graph { path: at(), cause };
-        self.host
-            .change_graph(|plan| add_nodes(plan, generation, declarations))
-            .map_err(graph)?;
+        self.host.change_graph(|plan| add_nodes(plan, generation, declarations)).map_err(graph)?;
         let config = self.plugin_config(&generation.name);
-        generation
-            .create(&config)
-            .map_err(|reason| LoadError::Create { path: at(), reason })?;
+        generation.create(&config).map_err(|reason| LoadError::Create { path: at(), reason })?;
         self.host
             .change_graph(|plan| add_arcs(plan, generation.owner, declarations))
             .map_err(graph)?;
         for (_, decl) in declarations.commands() {
-            let command = command(*decl, generation).map_err(|source| LoadError::Command {
-                path: at(),
-                reason: source.to_string(),
-            })?;
-            self.commands.add(command).map_err(|source| LoadError::Command {
-                path: at(),
-                reason: source.to_string(),
-            })?;
+            let command = command(*decl, generation)
+                .map_err(|source| LoadError::Command { path: at(), reason: source.to_string() })?;
+            self.commands
+                .add(command)
+                .map_err(|source| LoadError::Command { path: at(), reason: source.to_string() })?;
         }
         let pause = self.host.commit_staged().map_err(graph)?;
         let spliced_at = self.host.now();
@@ -196,8 +186,7 @@ impl Control {
     /// [`UnloadError`] if there is none of that name, others hold on to it, or the workers do not
     /// come to the barrier; it runs on then.
     pub fn unload_plugin(&mut self, name: &str) -> Result<(), UnloadError> {
-        let loaded =
-            self.plugins.get(name).ok_or_else(|| UnloadError::Unknown(name.to_owned()))?;
+        let loaded = self.plugins.get(name).ok_or_else(|| UnloadError::Unknown(name.to_owned()))?;
         let generation = Arc::clone(&loaded.generation);
         let holders = self.holders(&generation);
         if !holders.is_empty() {
@@ -334,4 +323,3 @@ fn plan_feature(node: &str, decl: &FeatureDecl, owner: Owner) -> Feature {
 fn names(names: &[gristmill_abi::Str<'static>]) -> Vec<String> {
     names.iter().map(|name| name.as_str().to_owned()).collect()
 }
-

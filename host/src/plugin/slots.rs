@@ -61,11 +61,16 @@ impl Slots {
         }
         if let Some(slot) = self.0.iter().find(|slot| slot.name == name) {
             let same = slot.owner == owner && slot.size == size;
-            return same.then_some(start + slot.from).ok_or_else(|| SlotError::Taken(name.to_owned()));
+            return same
+                .then_some(start + slot.from)
+                .ok_or_else(|| SlotError::Taken(name.to_owned()));
         }
         let free = |from: &u32| {
             from + size <= end
-                && self.0.iter().all(|slot| slot.from + slot.size <= *from || from + size <= slot.from)
+                && self
+                    .0
+                    .iter()
+                    .all(|slot| slot.from + slot.size <= *from || from + size <= slot.from)
         };
         let from = (0..end).step_by(align as usize).find(free).ok_or_else(|| {
             let holders: Vec<String> =

@@ -91,12 +91,7 @@ fn level_of(number: u32) -> Level {
     }
 }
 
-unsafe extern "C" fn log(
-    table: *const HostTable,
-    plugin: PluginHandle,
-    level: u32,
-    text: Str<'_>,
-) {
+unsafe extern "C" fn log(table: *const HostTable, plugin: PluginHandle, level: u32, text: Str<'_>) {
     guard(|| {
         // SAFETY: the plugin passes the table it was given.
         let shared = unsafe { (*table).shared };
@@ -131,9 +126,7 @@ unsafe extern "C" fn service(
                 }
                 ServiceRef { table, context: shared.cast_mut() }
             }
-            None => {
-                host.services.lock().find(name, range).map_err(|error| error.to_string())?
-            }
+            None => host.services.lock().find(name, range).map_err(|error| error.to_string())?,
         };
         // SAFETY: the plugin passes room for it.
         unsafe { found.write(service) };

@@ -68,8 +68,7 @@ unsafe extern "C" fn slot(
     let reserve = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        let reserved =
-            host.slots.lock().reserve(name.as_str(), size, align, Owner(plugin))?;
+        let reserved = host.slots.lock().reserve(name.as_str(), size, align, Owner(plugin))?;
         // SAFETY: the plugin passes room for it.
         unsafe { offset.write(reserved) };
         Ok::<_, SlotError>(())

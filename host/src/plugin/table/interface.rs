@@ -70,11 +70,7 @@ unsafe extern "C" fn delete(
     unsafe { answer(error, || host.delete_interface(index, Owner(plugin))) }
 }
 
-unsafe extern "C" fn info(
-    context: *mut c_void,
-    index: u32,
-    info: *mut InterfaceInfo,
-) -> Status {
+unsafe extern "C" fn info(context: *mut c_void, index: u32, info: *mut InterfaceInfo) -> Status {
     guard(|| {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
@@ -113,11 +109,7 @@ unsafe fn write_info(interface: &Interface, info: *mut InterfaceInfo) -> Status 
     Status::OK
 }
 
-unsafe extern "C" fn find(
-    context: *mut c_void,
-    name: Str<'_>,
-    index: *mut u32,
-) -> Status {
+unsafe extern "C" fn find(context: *mut c_void, name: Str<'_>, index: *mut u32) -> Status {
     guard(|| {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };

@@ -5,9 +5,7 @@ use std::{ffi::c_void, sync::Arc};
 use gristmill_abi::{
     ErrorText, Head, Status, Str,
     declaration::PluginHandle,
-    host::{
-        TIMER_DEFERRABLE, TIMER_PINNED, TimerFn, TimerHandle, TimerService, TimerSpec,
-    },
+    host::{TIMER_DEFERRABLE, TIMER_PINNED, TimerFn, TimerHandle, TimerService, TimerSpec},
 };
 
 use plugin_api::ThreadIndex;
@@ -171,8 +169,7 @@ unsafe extern "C" fn modify(
         let thread = current_thread().unwrap_or(ThreadIndex(0));
         let site = Site { file: file.as_str(), line };
         let expires = first_tick_at(expires_ns);
-        let started =
-            host.timers.modify_from(thread, &timer, expires, site);
+        let started = host.timers.modify_from(thread, &timer, expires, site);
         wake(host, started);
         // SAFETY: the plugin passes room for it.
         unsafe { was_pending.write(started.was_pending.into()) };

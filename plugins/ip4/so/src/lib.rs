@@ -1,0 +1,3 @@
+//! The shared object of the plugin `ip4`.
+
+plugin_api::export_plugin!(gristmill_ip4);

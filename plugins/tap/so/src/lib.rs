@@ -1,0 +1,3 @@
+//! The shared object of the plugin `tap`.
+
+plugin_api::export_plugin!(gristmill_tap);
