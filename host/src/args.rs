@@ -17,12 +17,12 @@ usage: gristmill [OPTION]...
 Runs a packet graph whose nodes come out of plugins. Without any argument, and
 without /etc/gristmill/gristmill.toml, it runs the demo.
 
-  --config FILE.toml   read this configuration, not /etc/gristmill/gristmill.toml
+  --config FILE.toml   the configuration, if not /etc/gristmill/gristmill.toml
   --exec SCRIPT        run the commands of this file once the host is up
   --workers N          forward on N threads besides main, 0 to 63
   --cli-socket PATH    listen for millctl here
   --plugin-dir DIR     look for plugins here too; may be repeated
-  --plugin NAME|PATH   load this plugin at start; may be repeated; a path has a '/'
+  --plugin NAME|PATH   load this at start too; may be repeated; a path has a '/'
   -h, --help           print this
   -V, --version        print the version
 
@@ -73,9 +73,14 @@ pub struct Demo {
     pub json: bool,
 }
 
+impl Demo {
+    /// How long it is if nothing is said: it shows three things, each for a while.
+    const SECONDS: u32 = 9;
+}
+
 impl Default for Demo {
     fn default() -> Self {
-        Self { seconds: 9, json: false }
+        Self { seconds: Self::SECONDS, json: false }
     }
 }
 
@@ -143,11 +148,11 @@ impl Args {
                 Arg::Long("config") => {
                     let file = path(&mut parser, "--config")?;
                     once(&mut args.config, "--config", file)?;
-                },
+                }
                 Arg::Long("exec") => {
                     let script = path(&mut parser, "--exec")?;
                     once(&mut args.exec, "--exec", script)?;
-                },
+                }
                 Arg::Long("workers") => {
                     let workers = number(&mut parser, "--workers", 0, MAX_WORKERS)?;
                     once(&mut args.workers, "--workers", workers)?;
@@ -245,7 +250,7 @@ impl From<lexopt::Error> for ArgsError {
 fn mode(demo: bool, seconds: Option<u32>, json: Option<bool>) -> Result<Mode, ArgsError> {
     match (demo, seconds, json) {
         (true, ..) => Ok(Mode::Demo(Demo {
-            seconds: seconds.unwrap_or(Demo::default().seconds),
+            seconds: seconds.unwrap_or(Demo::SECONDS),
             json: json.unwrap_or(false),
         })),
         (false, Some(_), _) => Err(ArgsError::DemoOnly("--seconds")),
@@ -270,12 +275,7 @@ fn path(parser: &mut Parser, option: &'static str) -> Result<PathBuf, ArgsError>
     Ok(PathBuf::from(value))
 }
 
-fn number(
-    parser: &mut Parser,
-    option: &'static str,
-    min: u32,
-    max: u32,
-) -> Result<u32, ArgsError> {
+fn number(parser: &mut Parser, option: &'static str, min: u32, max: u32) -> Result<u32, ArgsError> {
     let value = parser.value()?;
     value
         .to_str()

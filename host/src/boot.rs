@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use plugin_api::ThreadIndex;
 use rustix::{
     io::Errno,
     thread::{CpuSet, gettid, sched_setaffinity},
@@ -28,7 +29,7 @@ use crate::{
         poller::{Interest, Poller},
         worker_loop::worker_loop,
     },
-    host::{GraphError, Host},
+    host::{GraphError, Host, set_current_thread},
     log::{self, Level, Log},
     plugin::{Images, LoadError, image_directories, table::host_table},
     time::{Clock, ThreadClock},
@@ -156,6 +157,8 @@ fn enter_thread(host: &Host, shared: &ThreadShared, cpu: Option<u32>) {
             }
         }
     }
+    set_current_thread(shared.index);
+    host.timers.join(ThreadIndex(shared.index));
     shared.tid.store(tid, Ordering::Relaxed);
 }
 
@@ -180,7 +183,7 @@ fn start_worker(
         let Own(thread) = own;
         enter_thread(host, &shared, cpu);
         // SAFETY: the thread's own; main keeps to the barrier.
-        unsafe { worker_loop(thread, &host.gate, &host.stop) };
+        unsafe { worker_loop(thread, host) };
     };
     let handle = std::thread::Builder::new()
         .name(format!("gm-worker-{index}"))

@@ -160,7 +160,8 @@ impl Config {
         match str::from_utf8(&bytes) {
             Ok(text) => Self::parse(text, path),
             Err(error) => {
-                let valid = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or(&[]));
+                let valid =
+                    String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or(&[]));
                 Err(read::error_at(path, &valid, valid.len(), String::from("this is not UTF-8")))
             }
         }

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "exchanges the runtimes of parked threads")]
 
 use std::{
+    cell::Cell,
     fmt,
     sync::{
         Arc,
@@ -11,6 +12,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use plugin_api::ThreadIndex;
 
 use crate::{
     buffer::Pool,
@@ -24,9 +26,25 @@ use crate::{
         runtime::Runtime,
     },
     log::Log,
-    plugin::{classes::Classes, listeners::Listeners, services::Services, slots::Slots},
-    time::{Clock, Nanos, ThreadClock},
+    plugin::{
+        classes::Classes, listeners::Listeners, services::Services, slots::Slots, table::HostTimer,
+    },
+    time::{Clock, Nanos, ThreadClock, Ticks, timer::Timers},
 };
+
+thread_local! {
+    static CURRENT: Cell<Option<ThreadIndex>> = const { Cell::new(None) };
+}
+
+/// Which forwarding thread the caller is; `None` for any other thread.
+pub fn current_thread() -> Option<ThreadIndex> {
+    CURRENT.get()
+}
+
+/// Says which forwarding thread the caller is.
+pub fn set_current_thread(index: u32) {
+    CURRENT.set(Some(ThreadIndex(index)));
+}
 
 /// Why the graph was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +128,10 @@ pub struct Host {
     pub listeners: Mutex<Listeners>,
     /// Named slots of the buffers.
     pub slots: Mutex<Slots>,
+    /// Dynamic timers, a base for each thread.
+    pub timers: Timers<HostTimer>,
+    /// Names of generations that are being loaded: their timers and lines say whose they are.
+    pub loading: Mutex<Option<(Owner, String)>>,
     /// Counts generations and queues.
     pub sequence: AtomicU64,
     clock: Mutex<Clock>,
@@ -148,6 +170,8 @@ impl Host {
             services: Mutex::default(),
             listeners: Mutex::default(),
             slots: Mutex::default(),
+            timers: Timers::new(Pool::THREADS, Ticks(0)),
+            loading: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),
             clock: Mutex::new(clock),
@@ -221,6 +245,21 @@ impl Host {
     /// The shared parts of all threads, main first.
     pub fn threads(&self) -> Vec<Arc<ThreadShared>> {
         self.threads.read().iter().map(|thread| Arc::clone(&thread.shared)).collect()
+    }
+
+    /// Wakes thread `index` if it sleeps.
+    pub fn ring(&self, index: u32) {
+        if let Some(thread) = self.threads.read().get(index as usize) {
+            thread.shared.ring();
+        }
+    }
+
+    /// Name of the plugin that `owner` is a generation of; `host` for the host itself.
+    pub fn owner_name(&self, owner: Owner) -> String {
+        match &*self.loading.lock() {
+            Some((loading, name)) if *loading == owner => name.clone(),
+            _ => self.listeners.lock().name(owner),
+        }
     }
 
     /// What thread `index` watches.

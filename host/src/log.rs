@@ -4,11 +4,11 @@
 //! any thread --throttle per class--> ring (the last lines) ----> show logging
 //!                                \-> queue (bounded) --> thread `log` --> stderr
 //! ```
-//! A forwarding thread formats its line and puts it into ring and queue under a lock that is held
-//! for as long; it never writes. If standard error does not take the lines (a pipe nobody reads, a
-//! stopped terminal), the thread `log` waits alone, the queue fills and further lines are counted
-//! and left out there, and said to have been once it goes on. Making the descriptor non-blocking
-//! instead would do so for every process that shares it.
+//! A forwarding thread formats its line and appends it to ring and queue, under a lock that nobody
+//! holds while waiting for something; it never writes. If standard error does not take the lines (a
+//! pipe nobody reads, a stopped terminal), the thread `log` waits alone, the queue fills, and
+//! further lines are counted, left out there, and said to be missing once it goes on. Making the
+//! descriptor non-blocking instead would do so for every process that shares it.
 
 mod line;
 mod throttle;
@@ -16,7 +16,9 @@ mod writer;
 
 use std::{
     fmt::{self, Display},
+    fs::File,
     io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -77,14 +79,16 @@ impl Log {
     /// signals before, pin after. `clock` tells the time since the host's start.
     ///
     /// # Errors
-    /// If there can be no thread.
+    /// If there can be no thread or descriptor.
     pub fn to_stderr(
         settings: &Settings,
         clock: impl Fn() -> Nanos + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colours = !no_color && io::stderr().is_terminal();
-        Self::to_sink(settings, clock, io::stderr(), colours)
+        // A descriptor of its own: while it is stuck, it holds no lock that a panic's message needs.
+        let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Self::to_sink(settings, clock, stderr, colours)
     }
 
     /// A log to any sink, which may block.

@@ -56,6 +56,7 @@ mod error;
 mod export;
 mod feature;
 mod frame;
+mod grace;
 mod host;
 mod interface;
 mod next;
@@ -64,6 +65,7 @@ mod packet;
 mod plugin;
 pub mod service;
 pub mod testing;
+mod timer;
 pub mod wheel;
 pub mod wire;
 
@@ -73,12 +75,14 @@ pub use device::{Device, Interface, RxFrame, RxQueue, TxFrame};
 pub use error::Error;
 pub use frame::Frame;
 pub use gristmill_abi as abi;
+pub use grace::{Grace, GraceDomain, GraceReader, Reading};
 pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
 pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
 pub use packet::{Buffer, BufferIndex, Packet, Segments};
 pub use plugin::{Notice, Plugin};
+pub use timer::{Timer, TimerKind};
 
 #[doc(hidden)]
 pub use export::private;

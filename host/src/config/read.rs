@@ -67,6 +67,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn host(&self, table: &DeTable<'_>, config: &mut Config) -> Result<(), ConfigError> {
         let mut workers = None;
+        let mut corelist = None;
         for (key, value) in in_order(table) {
             match &**key.get_ref() {
                 "workers" => {
@@ -74,7 +75,10 @@ impl Reader<'_> {
                     workers = Some(value);
                 }
                 "main-core" => config.main_core = Some(self.number(key, value, 0, MAX_CORE)?),
-                "corelist-workers" => config.corelist_workers = self.cores(key, value)?,
+                "corelist-workers" => {
+                    config.corelist_workers = self.cores(key, value)?;
+                    corelist = Some(value);
+                }
                 "buffers" => config.buffers = self.number(key, value, 1_024, 1 << 24)?,
                 "plugins" => config.plugins = self.plugin_list(key, value)?,
                 "plugin-dirs" => {
@@ -94,26 +98,33 @@ impl Reader<'_> {
                 }
             }
         }
-        self.reconcile(workers, config)
+        self.reconcile(workers, corelist, config)
     }
 
-    /// Makes `workers` and `corelist-workers` say the same.
-    fn reconcile(&self, workers: Option<&Value<'_>>, config: &mut Config) -> Result<(), ConfigError> {
-        let cores = u32::try_from(config.corelist_workers.len()).unwrap_or(u32::MAX);
-        match workers {
-            _ if cores == 0 => Ok(()),
-            Some(value) if config.workers != cores => {
-                let what = format!(
-                    "workers = {}, but corelist-workers names {cores} cores: give one core each",
-                    config.workers
-                );
-                Err(self.error(value.span().start, what))
-            }
-            _ => {
-                config.workers = cores;
-                Ok(())
-            }
+    /// Makes `workers` and `corelist-workers` say the same, on cores other than main's.
+    fn reconcile(
+        &self,
+        workers: Option<&Value<'_>>,
+        corelist: Option<&Value<'_>>,
+        config: &mut Config,
+    ) -> Result<(), ConfigError> {
+        let Some(corelist) = corelist else {
+            return Ok(());
+        };
+        if let Some(core) = config.main_core.filter(|core| config.corelist_workers.contains(core)) {
+            let what = format!("corelist-workers names core {core}, which main-core has");
+            return Err(self.error(corelist.span().start, what));
         }
+        let cores = u32::try_from(config.corelist_workers.len()).unwrap_or(u32::MAX);
+        if let Some(value) = workers.filter(|_| config.workers != cores) {
+            let what = format!(
+                "workers = {}, but corelist-workers names {cores} cores: give one core each",
+                config.workers
+            );
+            return Err(self.error(value.span().start, what));
+        }
+        config.workers = cores;
+        Ok(())
     }
 
     fn cli(&self, table: &DeTable<'_>, config: &mut Config) -> Result<(), ConfigError> {
@@ -142,8 +153,7 @@ impl Reader<'_> {
             match &**key.get_ref() {
                 "level" => {
                     let level = self.string(key, value)?.parse();
-                    config.log.level =
-                        level.map_err(|error| self.refused(key, value, &error))?;
+                    config.log.level = level.map_err(|error| self.refused(key, value, &error))?;
                 }
                 "lines" => {
                     let lines = self.number(key, value, 1, 1 << 16)?;
@@ -159,7 +169,8 @@ impl Reader<'_> {
         for (key, value) in in_order(table) {
             let name: &str = key.get_ref();
             if !is_plugin_name(name) {
-                let what = format!("{name:?} cannot be a plugin: {}", super::PluginChoiceError::Name);
+                let what =
+                    format!("{name:?} cannot be a plugin: {}", super::PluginChoiceError::Name);
                 return Err(self.error(key.span().start, what));
             }
             self.table(key, value)?;
@@ -207,7 +218,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn plugin_list(&self, key: &Key<'_>, value: &Value<'_>) -> Result<Vec<PluginChoice>, ConfigError> {
+    fn plugin_list(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+    ) -> Result<Vec<PluginChoice>, ConfigError> {
         let mut plugins = Vec::new();
         for value in self.list(key, value)? {
             let text = self.string(key, value)?;
@@ -270,7 +285,11 @@ impl Reader<'_> {
         Ok(cores)
     }
 
-    fn table<'t, 'i>(&self, key: &Key<'_>, value: &'t Value<'i>) -> Result<&'t DeTable<'i>, ConfigError> {
+    fn table<'t, 'i>(
+        &self,
+        key: &Key<'_>,
+        value: &'t Value<'i>,
+    ) -> Result<&'t DeTable<'i>, ConfigError> {
         value.get_ref().as_table().ok_or_else(|| self.wrong_type(key, value, "a section"))
     }
 
@@ -331,7 +350,12 @@ impl Reader<'_> {
         self.error(key.span().start, what)
     }
 
-    fn refused(&self, key: &Key<'_>, value: &Value<'_>, why: &dyn std::fmt::Display) -> ConfigError {
+    fn refused(
+        &self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        why: &dyn std::fmt::Display,
+    ) -> ConfigError {
         let text = value.get_ref().as_str().unwrap_or_default();
         self.error(value.span().start, format!("{} {text:?}: {why}", key.get_ref()))
     }

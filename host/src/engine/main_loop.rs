@@ -3,18 +3,20 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use plugin_api::ThreadIndex;
 use rustix::io::Errno;
 
 use super::{
     dispatch,
     poller::{Ready, Token},
     thread::Thread,
-    worker_loop::BUSY_TURNS,
+    worker_loop::{BUSY_TURNS, expire_timers},
 };
 use crate::{
     cli,
     control::Control,
     device::netlink::{LinkChange, LinkWatcher},
+    host::Host,
     log::Level,
     time::Nanos,
 };
@@ -66,8 +68,10 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
+        expire_timers(main.control.host, ThreadIndex(0), now); // They may change the graph.
         // SAFETY: as above.
-        let waited = unsafe { &mut *thread }.wait(wake_at, &mut main.ready);
+        let this = unsafe { &mut *thread };
+        let waited = this.wait(main.control.host, wake_at, &mut main.ready);
         if let Err(error) = waited {
             main.control.host.log.write(Level::Error, "poller", &error.to_string());
         }
@@ -78,7 +82,12 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
 impl Thread {
     /// Ends a turn of main: looks at the descriptors now and then while packets flow, and sleeps
     /// until something happens, or until `wake_at`, when they do not.
-    fn wait(&mut self, wake_at: Nanos, ready: &mut Vec<Ready>) -> Result<(), Errno> {
+    fn wait(
+        &mut self,
+        host: &Host,
+        wake_at: Nanos,
+        ready: &mut Vec<Ready>,
+    ) -> Result<(), Errno> {
         if !self.end_turn() {
             let turn = self.shared.turns.load(Ordering::Relaxed);
             if self.moved == 0 || turn.is_multiple_of(BUSY_TURNS) {
@@ -86,12 +95,16 @@ impl Thread {
             }
             return Ok(());
         }
-        let left = wake_at.0.saturating_sub(self.clock.read().0);
-        let timeout = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left));
+        let index = ThreadIndex(self.shared.index);
+        host.timers.set_idle(index, true);
         self.shared.announce_sleep();
+        let left = wake_at.since(self.clock.read());
+        let tick = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left.0));
+        let timeout = tick.into_iter().chain(self.until_timer(host)).min();
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
         let waited = self.poller.wait(timeout, ready);
         self.shared.awake();
+        host.timers.set_idle(index, false);
         waited
     }
 }

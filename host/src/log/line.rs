@@ -163,11 +163,14 @@ impl<F: Fn(char) -> bool> Write for Escaped<F> {
         for c in text.chars() {
             let room = self.max.saturating_sub(self.text.len());
             if (self.is_bad)(c) {
-                let escape = c.escape_default();
+                let escape = match c {
+                    ' '..='~' => c.escape_unicode().to_string(),
+                    _ => c.escape_default().to_string(),
+                };
                 if escape.len() > room {
                     return Err(fmt::Error);
                 }
-                self.text.extend(escape);
+                self.text.push_str(&escape);
             } else if c.len_utf8() > room {
                 return Err(fmt::Error);
             } else {

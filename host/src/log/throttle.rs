@@ -76,10 +76,6 @@ impl Throttles {
     fn make_room(&mut self, now: Nanos) {
         if self.classes.len() >= MAX_CLASSES {
             let keep = self.quiet.max(SECOND);
-            self.classes.retain(|_, class| class.suppressed > 0 || now.since(class.last) < keep);
-        }
-        if self.classes.len() >= MAX_CLASSES {
-            let keep = self.quiet.max(SECOND);
             self.classes.retain(|_, class| now.since(class.last) < keep);
         }
     }

@@ -35,14 +35,21 @@ struct Shared {
 #[derive(Default)]
 struct State {
     ring: VecDeque<Line>,
-    queue: VecDeque<Line>,
-    /// Lines left out of the queue since the thread last took from it.
+    queue: VecDeque<Queued>,
+    /// Lines left out since the last one in the queue.
     left_out: u64,
-    /// Lines that never were written, as far as the thread knows.
+    /// Lines that never were written.
     unwritten: u64,
     /// Whether the thread has taken lines that it has not written yet.
     writing: bool,
     closed: bool,
+}
+
+/// A line that waits to be written.
+struct Queued {
+    /// How many before it could not wait.
+    missing: u64,
+    line: Line,
 }
 
 impl Writer {
@@ -72,9 +79,11 @@ impl Writer {
         state.ring.push_back(line.clone());
         if state.queue.len() >= self.0.waiting {
             state.left_out += 1;
+            state.unwritten += 1;
             return;
         }
-        state.queue.push_back(line);
+        let missing = std::mem::take(&mut state.left_out);
+        state.queue.push_back(Queued { missing, line });
         drop(state);
         self.0.work.notify_one();
     }
@@ -88,8 +97,7 @@ impl Writer {
     }
 
     pub(super) fn unwritten(&self) -> u64 {
-        let state = self.0.state.lock();
-        state.unwritten + state.left_out
+        self.0.state.lock().unwritten
     }
 
     pub(super) fn flush(&self, patience: Duration) -> bool {
@@ -113,20 +121,19 @@ impl Shared {
     fn run(&self, mut sink: Box<dyn Write + Send>, colours: bool) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut text = String::new();
-        while let Some(left_out) = self.take(&mut batch) {
+        while let Some(missing_after) = self.take(&mut batch) {
             text.clear();
-            for line in &batch {
+            for Queued { missing, line } in &batch {
+                print_missing(*missing, line, colours, &mut text);
                 line.print(colours, &mut text);
             }
-            if let Some(last) = batch.last().filter(|_| left_out > 0) {
-                let note = format!("{left_out} lines are missing here: they came too fast");
-                let line = Line { level: Level::Warn, class: "log".into(), text: note.into(), ..*last };
-                line.print(colours, &mut text);
+            if let Some(last) = batch.last() {
+                print_missing(missing_after, &last.line, colours, &mut text);
             }
             let failed = sink.write_all(text.as_bytes()).and_then(|()| sink.flush()).is_err();
             let lost = if failed { batch.len() as u64 } else { 0 };
             let mut state = self.state.lock();
-            state.unwritten += left_out + lost;
+            state.unwritten += lost;
             state.writing = false;
             if state.queue.is_empty() {
                 self.idle.notify_all();
@@ -136,16 +143,23 @@ impl Shared {
 
     /// Moves the next lines to `batch` and tells how many are missing after them; `None` if it is
     /// over.
-    fn take(&self, batch: &mut Vec<Line>) -> Option<u64> {
+    fn take(&self, batch: &mut Vec<Queued>) -> Option<u64> {
         let mut state = self.state.lock();
         self.work.wait_while(&mut state, |state| state.queue.is_empty() && !state.closed);
         let count = state.queue.len().min(BATCH);
         batch.clear();
         batch.extend(state.queue.drain(..count));
         state.writing = count > 0;
-        // What was left out came after all that waited.
-        let left_out =
-            if state.queue.is_empty() { std::mem::take(&mut state.left_out) } else { 0 };
-        (count > 0).then_some(left_out)
+        let is_last = state.queue.is_empty();
+        let missing = if is_last { std::mem::take(&mut state.left_out) } else { 0 };
+        (count > 0).then_some(missing)
+    }
+}
+
+/// Says beside `line` that `missing` lines are not there.
+fn print_missing(missing: u64, line: &Line, colours: bool, out: &mut String) {
+    if missing > 0 {
+        let text = format!("{missing} lines are missing here, they came too fast").into();
+        Line { at: line.at, level: Level::Warn, class: "log".into(), text }.print(colours, out);
     }
 }

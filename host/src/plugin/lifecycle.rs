@@ -88,7 +88,9 @@ impl Control {
             *image.declarations().plugin(),
         ));
         let owner = generation.owner;
+        *self.host.loading.lock() = Some((owner, generation.name.clone()));
         let done = self.bring_up(&path, &generation, image.declarations());
+        *self.host.loading.lock() = None;
         let (pause, spliced_at) = done.inspect_err(|_| {
             self.host.discard_staged();
             self.revoke(owner);

@@ -4,6 +4,7 @@
 use crate::{
     control::Control,
     graph::{Owner, PlanError},
+    host::current_thread,
 };
 
 /// A kind of thing that has an owner.
@@ -37,6 +38,15 @@ pub const KINDS: &[ResourceKind] = &[
         revoke: |control, owner| {
             control.host.listeners.lock().remove_owner(owner);
             Ok(())
+        },
+    },
+    ResourceKind {
+        name: "pending timers",
+        list: |control, owner| control.host.timers.pending(|timer| timer.owner == owner),
+        revoke: |control, owner| {
+            let current = current_thread();
+            let deleted = control.host.timers.delete_all(current, |timer| timer.owner == owner);
+            deleted.map(|_| ()).map_err(|error| error.to_string())
         },
     },
     ResourceKind {

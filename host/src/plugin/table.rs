@@ -2,6 +2,12 @@
 //! panics and checks what it is given.
 #![expect(unsafe_code, reason = "called by plugins, with what they have")]
 
+mod graph;
+mod interface;
+mod timer;
+
+pub use timer::HostTimer;
+
 use std::{
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,14 +16,12 @@ use std::{
 use gristmill_abi::{
     ErrorText, Head, Status, Str,
     declaration::{PluginHandle, ServiceRef},
-    device::{INTERFACE_L3, InterfaceInfo, InterfaceSpec},
     frame::{NodeRuntime, ThreadCtx},
-    host::{ALL_INTERFACES, BufferService, GraphService, HostTable, InterfaceService, log_level},
+    host::{HostTable, log_level},
 };
 use semver::{Version, VersionReq};
 
 use crate::{
-    device::{Interface, NewInterface},
     engine::Thread,
     graph::{NodeIndex, Owner},
     host::Host,
@@ -42,22 +46,6 @@ pub fn host_table(host: &'static Host) -> &'static HostTable {
         reserved: [std::ptr::null(); 2],
     }))
 }
-
-static INTERFACE: InterfaceService = InterfaceService {
-    head: Head::of::<InterfaceService>(),
-    create: interface_create,
-    delete: interface_delete,
-    info: interface_info,
-    find: interface_find,
-    next: interface_next,
-    set_admin: interface_set_admin,
-    set_link: interface_set_link,
-};
-
-static GRAPH: GraphService =
-    GraphService { head: Head::of::<GraphService>(), add_next: graph_add_next, set_feature };
-
-static BUFFER: BufferService = BufferService { head: Head::of::<BufferService>(), slot };
 
 /// Runs the host's side of a call; a panic of ours must not cross into the plugin.
 fn guard(call: impl FnOnce() -> Status) -> Status {
@@ -114,7 +102,7 @@ unsafe extern "C" fn log(
         let shared = unsafe { (*table).shared };
         // SAFETY: as above.
         let host = unsafe { host_of(shared) };
-        let name = host.listeners.lock().name(Owner(plugin));
+        let name = host.owner_name(Owner(plugin));
         let class = if plugin == 0 { "plugin" } else { name.as_str() };
         host.log.write(level_of(level), class, text.as_str());
         Status::OK
@@ -157,9 +145,10 @@ unsafe extern "C" fn service(
 
 fn own_service(name: &str) -> Option<*const c_void> {
     match name {
-        "interface" => Some((&raw const INTERFACE).cast()),
-        "graph" => Some((&raw const GRAPH).cast()),
-        "buffer" => Some((&raw const BUFFER).cast()),
+        "interface" => Some((&raw const interface::SERVICE).cast()),
+        "graph" => Some((&raw const graph::SERVICE).cast()),
+        "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
+        "timer" => Some((&raw const timer::SERVICE).cast()),
         _ => None,
     }
 }
@@ -219,212 +208,4 @@ unsafe extern "C" fn now(table: *const HostTable) -> u64 {
     // SAFETY: as above.
     let host = unsafe { host_of(shared) };
     catch_unwind(AssertUnwindSafe(|| host.now().0)).unwrap_or(0)
-}
-
-unsafe extern "C" fn interface_create(
-    context: *mut c_void,
-    plugin: PluginHandle,
-    spec: *const InterfaceSpec<'_>,
-    index: *mut u32,
-    error: *mut ErrorText,
-) -> Status {
-    let create = || {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
-        let new = NewInterface {
-            name: spec.name.as_str().to_owned(),
-            class: spec.class.as_str().to_owned(),
-            owner: Owner(plugin),
-            mac: spec.mac,
-            mtu: spec.mtu,
-            flags: spec.flags,
-            kernel_index: spec.kernel_index,
-            rx_fds: spec.rx_queues.as_slice().iter().map(|queue| queue.fd).collect(),
-            tx_queues: spec.tx_queues,
-        };
-        let created = host.create_interface(new, spec.device)?;
-        // SAFETY: the plugin passes room for it.
-        unsafe { index.write(created) };
-        Ok::<_, crate::device::InterfaceError>(())
-    };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { answer(error, create) }
-}
-
-unsafe extern "C" fn interface_delete(
-    context: *mut c_void,
-    plugin: PluginHandle,
-    index: u32,
-    error: *mut ErrorText,
-) -> Status {
-    // SAFETY: the plugin passes the context it was given.
-    let host = unsafe { host_of(context) };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { answer(error, || host.delete_interface(index, Owner(plugin))) }
-}
-
-unsafe extern "C" fn interface_info(
-    context: *mut c_void,
-    index: u32,
-    info: *mut InterfaceInfo,
-) -> Status {
-    guard(|| {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        let interfaces = host.interfaces.read();
-        let Some(interface) = interfaces.get(index) else { return Status::MISSING };
-        // SAFETY: the plugin passes room for an answer of the size its head says.
-        unsafe { write_info(interface, info) }
-    })
-}
-
-/// Fills in what the plugin's version of the structure has room for.
-///
-/// # Safety
-/// `info` points to a head that says how much room there is.
-unsafe fn write_info(interface: &Interface, info: *mut InterfaceInfo) -> Status {
-    use std::sync::atomic::Ordering::Relaxed;
-    // SAFETY: by the caller's promise.
-    let head = unsafe { (*info).head };
-    let mut name = [0; 64];
-    let text = &interface.name.as_bytes()[..interface.name.len().min(63)];
-    name[..text.len()].copy_from_slice(text);
-    let full = InterfaceInfo {
-        head,
-        index: interface.index,
-        flags: if interface.is_l3 { INTERFACE_L3 } else { 0 },
-        mtu: interface.mtu,
-        admin_up: interface.admin_up.load(Relaxed).into(),
-        link_up: interface.link_up.load(Relaxed).into(),
-        mac: interface.mac,
-        reserved: [0; 2],
-        name,
-    };
-    let size = (head.struct_size as usize).min(size_of::<InterfaceInfo>());
-    // SAFETY: by the caller's promise there is room for `struct_size` bytes.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), info.cast(), size) };
-    Status::OK
-}
-
-unsafe extern "C" fn interface_find(
-    context: *mut c_void,
-    name: Str<'_>,
-    index: *mut u32,
-) -> Status {
-    guard(|| {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        let interfaces = host.interfaces.read();
-        let Some(found) = interfaces.find(name.as_str()) else { return Status::MISSING };
-        // SAFETY: the plugin passes room for it.
-        unsafe { index.write(found.index) };
-        Status::OK
-    })
-}
-
-unsafe extern "C" fn interface_next(context: *mut c_void, from: u32, index: *mut u32) -> Status {
-    guard(|| {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        let Some(next) = host.interfaces.read().next(from) else { return Status::MISSING };
-        // SAFETY: the plugin passes room for it.
-        unsafe { index.write(next) };
-        Status::OK
-    })
-}
-
-unsafe extern "C" fn interface_set_admin(
-    context: *mut c_void,
-    _: PluginHandle,
-    index: u32,
-    up: u32,
-    error: *mut ErrorText,
-) -> Status {
-    // SAFETY: the plugin passes the context it was given.
-    let host = unsafe { host_of(context) };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { answer(error, || host.set_admin(index, up != 0)) }
-}
-
-unsafe extern "C" fn interface_set_link(
-    context: *mut c_void,
-    plugin: PluginHandle,
-    index: u32,
-    up: u32,
-) -> Status {
-    guard(|| {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        let found = host.interfaces.read().get(index).cloned();
-        match found.filter(|interface| interface.owner == Owner(plugin)) {
-            Some(interface) => {
-                host.set_link(&interface, up != 0);
-                Status::OK
-            }
-            None => Status::MISSING,
-        }
-    })
-}
-
-unsafe extern "C" fn graph_add_next(
-    context: *mut c_void,
-    _: PluginHandle,
-    node: Str<'_>,
-    target: Str<'_>,
-    next: *mut u32,
-    error: *mut ErrorText,
-) -> Status {
-    let add = || {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        let added = host.change_graph(|plan| plan.add_next(node.as_str(), target.as_str()))?;
-        // SAFETY: the plugin passes room for it.
-        unsafe { next.write(added.into()) };
-        Ok::<_, crate::host::GraphError>(())
-    };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { answer(error, add) }
-}
-
-unsafe extern "C" fn set_feature(
-    context: *mut c_void,
-    _: PluginHandle,
-    arc: Str<'_>,
-    node: Str<'_>,
-    interface: u32,
-    on: u32,
-    error: *mut ErrorText,
-) -> Status {
-    // SAFETY: the plugin passes the context it was given.
-    let host = unsafe { host_of(context) };
-    let interface = (interface != ALL_INTERFACES).then_some(interface);
-    let set = || {
-        host.change_graph(|plan| plan.set_feature(arc.as_str(), node.as_str(), interface, on != 0))
-    };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { answer(error, set) }
-}
-
-unsafe extern "C" fn slot(
-    context: *mut c_void,
-    plugin: PluginHandle,
-    name: Str<'_>,
-    size: u32,
-    align: u32,
-    offset: *mut u32,
-    error: *mut ErrorText,
-) -> Status {
-    let reserve = || {
-        // SAFETY: the plugin passes the context it was given.
-        let host = unsafe { host_of(context) };
-        let reserved =
-            host.slots.lock().reserve(name.as_str(), size, align, Owner(plugin))?;
-        // SAFETY: the plugin passes room for it.
-        unsafe { offset.write(reserved) };
-        Ok::<_, super::slots::SlotError>(())
-    };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { answer(error, reserve) }
 }

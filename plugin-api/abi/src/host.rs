@@ -1,7 +1,7 @@
 //! What a plugin may ask of the host.
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
-//! `interface`, `graph`, `buffer`.
+//! `interface`, `graph`, `buffer`, `timer`.
 
 use core::ffi::c_void;
 
@@ -167,4 +167,84 @@ pub struct BufferService {
         offset: *mut u32,
         error: *mut ErrorText,
     ) -> Status,
+}
+
+/// A timer's function; `now_ns` is the time of this turn of the loop.
+pub type TimerFn = unsafe extern "C" fn(data: *mut c_void, now_ns: u64) -> Status;
+
+/// [`TimerSpec::flags`]: an idle thread does not wake up for it.
+pub const TIMER_DEFERRABLE: u32 = 1;
+/// [`TimerSpec::flags`]: it stays on the thread that starts it, even if that is idle.
+pub const TIMER_PINNED: u32 = 2;
+
+/// A new timer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TimerSpec<'a> {
+    /// Size and version.
+    pub head: Head,
+    /// Name, for `show timers`.
+    pub name: Str<'a>,
+    /// What it runs.
+    pub function: TimerFn,
+    /// First argument of the function.
+    pub data: *mut c_void,
+    /// `TIMER_*`.
+    pub flags: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+/// A timer, as the host names it to its maker.
+pub type TimerHandle = *const c_void;
+
+/// Service `timer`, version 1: dynamic timers with Linux's contract, ticks of 1 ms. Any thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TimerService {
+    /// Size and version.
+    pub head: Head,
+    /// Makes a timer, not pending.
+    pub create: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        spec: *const TimerSpec<'_>,
+        timer: *mut TimerHandle,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Deletes a timer, waits until its function does not run, and forgets it. Fails, and does
+    /// nothing, where the wait would not end.
+    pub destroy: unsafe extern "C" fn(context: *mut c_void, timer: TimerHandle) -> Status,
+    /// Starts a timer; fails if it is pending. `file` and `line` say who starts it.
+    pub add: unsafe extern "C" fn(
+        context: *mut c_void,
+        timer: TimerHandle,
+        expires_ns: u64,
+        file: Str<'_>,
+        line: u32,
+    ) -> Status,
+    /// Moves a timer, or starts it; says whether it was pending.
+    pub modify: unsafe extern "C" fn(
+        context: *mut c_void,
+        timer: TimerHandle,
+        expires_ns: u64,
+        file: Str<'_>,
+        line: u32,
+        was_pending: *mut u32,
+    ) -> Status,
+    /// Deletes a timer; says whether it was pending. Its function may be running all the same.
+    pub delete: unsafe extern "C" fn(
+        context: *mut c_void,
+        timer: TimerHandle,
+        was_pending: *mut u32,
+    ) -> Status,
+    /// As `delete`, and waits until its function does not run. Fails where that would not end.
+    pub delete_and_wait: unsafe extern "C" fn(
+        context: *mut c_void,
+        timer: TimerHandle,
+        was_pending: *mut u32,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Whether a timer is pending.
+    pub is_pending: unsafe extern "C" fn(context: *mut c_void, timer: TimerHandle) -> u32,
 }

@@ -136,6 +136,17 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
         result.map(|()| count)
     }
 
+    /// Names of the pending timers whose functions are chosen.
+    pub fn pending(&self, chosen: impl Fn(&F) -> bool) -> Vec<String> {
+        let mut names = Vec::new();
+        for thread in &self.threads {
+            let state = thread.state.lock();
+            let timers = state.base.iter().filter(|timer| chosen(timer.function()));
+            names.extend(timers.map(|timer| timer.function().name()));
+        }
+        names
+    }
+
     /// What `show timers` prints: a row per thread that is online.
     pub fn report(&self) -> Vec<ThreadReport> {
         let online = (0..).zip(&self.threads).filter(|(_, it)| it.online.load(Ordering::Relaxed));

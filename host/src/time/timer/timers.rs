@@ -52,6 +52,21 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
             .ok_or(AlreadyPending)
     }
 
+    /// As [`Self::add`], for a caller that says itself where it stands.
+    ///
+    /// # Errors
+    /// [`AlreadyPending`]; the timer stays as it was.
+    pub fn add_from(
+        &self,
+        current: ThreadIndex,
+        timer: impl Into<TimerRef<F>>,
+        expires: Ticks,
+        site: Site<'_>,
+    ) -> Result<Started, AlreadyPending> {
+        self.start(Placing::Near(current), &timer.into(), expires, site, Need::Idle)
+            .ok_or(AlreadyPending)
+    }
+
     /// Starts a timer on a certain thread, idle or not.
     ///
     /// # Errors
