@@ -57,6 +57,14 @@ fn kinds(fib: &Fib, to: &str) -> Vec<u8> {
     ways(fib, to).into_iter().map(|way| way.0).collect()
 }
 
+/// The base may live behind a lock of any kind, a reader on any thread.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_sync<T: Sync + Clone>() {}
+    is_send::<Fib>();
+    is_sync::<Forwarder>();
+};
+
 #[test]
 fn an_interface_address_brings_the_routes_to_it_and_its_link() {
     let mut fib = fib_with_links();
@@ -338,7 +346,6 @@ proptest! {
         let mut model = Model::default();
         let forwarder = fib.forwarder();
         for ((prefix, path), add, grace) in changes {
-            // A next hop of a path may leave several adjacencies; keep below the limit.
             if add {
                 model.0.entry(prefix).or_default().insert(path);
                 fib.add_path(prefix, path).unwrap();

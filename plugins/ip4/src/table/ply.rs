@@ -11,7 +11,7 @@
 //! a ply below, or a leaf over 65,535. A ply with many runs is direct: one line to read instead
 //! of two, and a change of one slot is one store.
 
-use std::{hint::select_unpredictable, sync::atomic::Ordering};
+use std::{hint::select_unpredictable, ops::Range, sync::atomic::Ordering};
 
 use super::Leaf;
 use crate::arena::{Arena, Block, Full, LINE_WORDS, Lines, MAX_LINES, Words, fill};
@@ -173,38 +173,46 @@ pub(super) fn replace_ply(lines: &Lines, entry: Entry, index: u32, to: Entry) {
 /// The slots of a ply to be written, as runs of equal ones.
 #[derive(Debug)]
 pub(super) struct Runs {
-    /// First slot and entry of each run.
-    list: [(u8, Entry); SLOTS],
+    /// First slot of each run.
+    first: [u8; SLOTS],
+    entry: [Entry; SLOTS],
     len: usize,
+    /// Bit i of the 256: slot i differs from slot i - 1.
+    edges: [u32; 8],
+    /// All entries, or-ed.
+    all: u32,
 }
 
 impl Runs {
     /// No slots yet.
     pub(super) const fn new() -> Self {
-        Self { list: [(0, Entry(0)); SLOTS], len: 0 }
+        Self { first: [0; SLOTS], entry: [Entry(0); SLOTS], len: 0, edges: [0; 8], all: 0 }
     }
 
     /// From slot `first` on, which is behind those before, all are `entry`.
     #[inline]
     pub(super) fn push(&mut self, first: u8, entry: Entry) {
-        if self.len > 0 && self.list[self.len - 1].1 == entry {
-            return;
+        if self.len > 0 {
+            if self.entry[self.len - 1] == entry {
+                return;
+            }
+            self.edges[usize::from(first >> 5)] |= 1 << (first & 31);
         }
-        self.list[self.len] = (first, entry);
+        self.first[self.len] = first;
+        self.entry[self.len] = entry;
         self.len += 1;
+        self.all |= entry.0;
     }
 
-    fn as_slice(&self) -> &[(u8, Entry)] {
-        &self.list[..self.len]
+    fn entries(&self) -> &[Entry] {
+        &self.entry[..self.len]
     }
 
-    /// Bit i of the 256: slot i differs from slot i - 1.
-    fn edges(&self) -> [u32; 8] {
-        let mut edges = [0; 8];
-        for &(first, _) in &self.as_slice()[1..] {
-            edges[usize::from(first >> 5)] |= 1 << (first & 31);
-        }
-        edges
+    /// The slots of each run, and their entry.
+    fn spans(&self) -> impl Iterator<Item = (Range<usize>, Entry)> + '_ {
+        let firsts = self.first[..self.len].iter().map(|&first| usize::from(first));
+        let ends = firsts.clone().skip(1).chain([SLOTS]);
+        firsts.zip(ends).zip(self.entries()).map(|((first, end), &entry)| (first..end, entry))
     }
 }
 
@@ -213,34 +221,32 @@ impl Runs {
 /// # Errors
 /// [`Full`]; nothing has changed.
 pub(super) fn write(arena: &mut Arena, old: Entry, runs: &Runs) -> Result<Entry, Full> {
-    let list = runs.as_slice();
-    if let [(_, only)] = list {
+    if let [only] = runs.entries() {
         retire(arena, old);
         return Ok(*only);
     }
     let was = old.is_ply().then(|| old.kind());
     let direct_from = if was == Some(Kind::Direct) { RUNS_DIRECT_MIN } else { RUNS_WIDE_MAX };
-    let kind = if list.iter().fold(0, |or, run| or | run.1.0) <= 0xffff {
+    let kind = if runs.all <= 0xffff {
         Kind::Narrow
-    } else if list.len() <= direct_from {
+    } else if runs.len <= direct_from {
         Kind::Wide
     } else {
         Kind::Direct
     };
-    let edges = runs.edges();
     if was == Some(kind) {
         let words = old.words(arena.lines());
-        if kind == Kind::Direct || stored_edges(words) == edges {
-            store_changes(words, kind, list);
+        if kind == Kind::Direct || stored_edges(words) == runs.edges {
+            store_changes(words, kind, runs);
             return Ok(old);
         }
     }
-    let block = arena.take(kind.lines(list.len()))?;
+    let block = arena.take(kind.lines(runs.len))?;
     let words = arena.lines().words(block.first);
     if kind != Kind::Direct {
-        fill(words, 0, edges.into_iter().chain(counts(&edges)));
+        fill(words, 0, runs.edges.into_iter().chain(counts(&runs.edges)));
     }
-    store_changes(words, kind, list);
+    store_changes(words, kind, runs);
     retire(arena, old);
     Ok(Entry(kind.flags() | block.first))
 }
@@ -280,7 +286,7 @@ fn counts(edges: &[u32; 8]) -> [u32; 2] {
 }
 
 /// Stores the words behind the head that differ from what is there, each by one store.
-fn store_changes(words: Words<'_>, kind: Kind, runs: &[(u8, Entry)]) {
+fn store_changes(words: Words<'_>, kind: Kind, runs: &Runs) {
     let store = |index: usize, value: u32| {
         let word = words.word(index);
         if word.load(Ordering::Relaxed) != value {
@@ -290,20 +296,19 @@ fn store_changes(words: Words<'_>, kind: Kind, runs: &[(u8, Entry)]) {
     match kind {
         Kind::Narrow => {
             // Both halves at once: a reader must not see a pair half written.
-            for (index, pair) in runs.chunks(2).enumerate() {
-                let high = pair.get(1).map_or(0, |run| run.1.0 << 16);
-                store(HEAD + index, pair[0].1.0 | high);
+            for (index, pair) in runs.entries().chunks(2).enumerate() {
+                let high = pair.get(1).map_or(0, |entry| entry.0 << 16);
+                store(HEAD + index, pair[0].0 | high);
             }
         }
         Kind::Wide => {
-            for (index, run) in runs.iter().enumerate() {
-                store(HEAD + index, run.1.0);
+            for (index, entry) in runs.entries().iter().enumerate() {
+                store(HEAD + index, entry.0);
             }
         }
         Kind::Direct => {
-            let ends = runs.iter().skip(1).map(|run| usize::from(run.0)).chain([SLOTS]);
-            for (&(first, entry), end) in runs.iter().zip(ends) {
-                (usize::from(first)..end).for_each(|slot| store(slot, entry.0));
+            for (slots, entry) in runs.spans() {
+                slots.for_each(|slot| store(slot, entry.0));
             }
         }
     }
