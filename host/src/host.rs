@@ -95,6 +95,10 @@ impl fmt::Debug for ThreadHandle {
     }
 }
 
+/// A runtime for each thread, boxed so that the exchange is one of pointers.
+#[expect(clippy::vec_box, reason = "a thread's runtime is exchanged by pointer")]
+type Runtimes = Vec<Box<Runtime>>;
+
 /// The graph in force.
 #[derive(Debug, Default)]
 struct Graph {
@@ -371,7 +375,7 @@ impl Host {
         &self,
         plan: &Plan,
         instances: &Instances,
-    ) -> Result<(Instances, Vec<Box<Runtime>>), GraphError> {
+    ) -> Result<(Instances, Runtimes), GraphError> {
         let threads = u32::try_from(self.threads.read().len()).expect("few threads");
         let interfaces = self.interfaces.read().end().max(plan.interfaces_end());
         let instances = instances.for_plan(plan, threads)?;
@@ -383,7 +387,7 @@ impl Host {
 
     /// Gives each thread its new runtime. The old ones, which no thread knows any more, are
     /// dropped after the workers go on.
-    fn splice(&self, mut runtimes: Vec<Box<Runtime>>) -> Result<Pause, GraphError> {
+    fn splice(&self, mut runtimes: Runtimes) -> Result<Pause, GraphError> {
         let exchange = |_: &Barrier| {
             for (thread, runtime) in self.threads.read().iter().zip(&mut runtimes) {
                 // SAFETY: a worker is parked; main is here, outside of nodes, so nothing of its

@@ -76,7 +76,7 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         }
         let waited = this.wait(main.control.host, wake_at, &mut main.ready);
         if let Err(error) = waited {
-            main.control.host.log.write(Level::Error, "poller", &error.to_string());
+            main.control.host.log.write(Level::Error, "poller", error.to_string());
         }
         main.serve();
     }
@@ -134,7 +134,7 @@ impl MainLoop {
         let Some(links) = &mut self.links else { return };
         let mut changes = Vec::new();
         if let Err(error) = links.read(&mut changes) {
-            self.control.host.log.write(Level::Warn, "netlink", &error.to_string());
+            self.control.host.log.write(Level::Warn, "netlink", error.to_string());
         }
         self.control.apply_links(&changes);
     }
