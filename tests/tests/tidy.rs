@@ -23,6 +23,7 @@ const TOP_TOO: [&str; 13] = [
     ".rustfmt.toml",
     "Cargo.lock",
     "LICENSE",
+    "LICENSE",
     "README.md",
     "sdk-template",
     "target",
