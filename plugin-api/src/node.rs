@@ -136,7 +136,17 @@ unsafe extern "C" fn dispatch<N: Node>(
         state.dispatch(&mut frame);
         frame.result()
     })
-    .unwrap_or(ENTRY_PANICKED)
+    .unwrap_or_else(panicked::<N>)
+}
+
+/// Says whose panic the one was that was logged before this.
+#[cold]
+fn panicked<N: Node>() -> u32 {
+    let (node, plugin) = (N::NAME, <N::Plugin as Plugin>::NAME);
+    crate::host::log_error(&format!(
+        "node {node} of plugin {plugin} panicked; what it had not decided on is dropped"
+    ));
+    ENTRY_PANICKED
 }
 
 unsafe extern "C" fn create<N: Node>(plugin: Opaque, thread: u32, error: *mut ErrorText) -> Opaque {

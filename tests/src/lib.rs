@@ -1,1 +1,30 @@
-//! A lab for whole-host tests.
+//! A laboratory for whole-host tests: the real `gristmill` in a process of its own, spoken to by
+//! the real `millctl`, with network namespaces on either side.
+//!
+//! Read in this order: [`lab`] (a host that runs), [`answer`] (what it says), [`traffic`] (packets
+//! that are accounted for), [`netns`] (networks to test with), `build` and `turn` (what they stand
+//! on).
+//!
+//! ```no_run
+//! use gristmill_tests::Lab;
+//!
+//! let lab = Lab::options().plugins(&["ethernet", "null"]).start();
+//! lab.run("create null");
+//! assert_eq!(lab.run("show interface").text(0, "State"), "down");
+//! lab.finish();
+//! ```
+
+pub mod answer;
+mod build;
+pub mod lab;
+pub mod netns;
+pub mod tools;
+pub mod traffic;
+mod turn;
+
+pub use answer::Answer;
+pub use build::{Build, SOURCE};
+pub use lab::{Failure, Lab, Options};
+pub use netns::Netns;
+pub use tools::{need_root, need_tool};
+pub use traffic::Traffic;

@@ -328,4 +328,12 @@ pub enum UnloadError {
         /// Who holds on to it.
         holders: Vec<String>,
     },
+    /// Its nodes cannot be taken out of the graph.
+    #[error("{name} stays loaded: {source}")]
+    Graph {
+        /// The plugin.
+        name: String,
+        /// What is wrong.
+        source: GraphError,
+    },
 }

@@ -3,7 +3,7 @@
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use gristmill_abi::declaration::{ArcDecl, FeatureDecl, NodeDecl};
@@ -23,7 +23,7 @@ use crate::{
     device::control::plan_next,
     engine::Pause,
     graph::{
-        NodeKind, Owner, Plan, PlanError, PlanNode,
+        NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode,
         arc::{Enabled, Feature, FeatureArc},
         node::Code,
     },
@@ -192,6 +192,10 @@ impl Control {
         if !holders.is_empty() {
             return Err(UnloadError::Held { name: name.to_owned(), holders });
         }
+        // From here on there is no way back, and each step needs the workers to come: so see
+        // first that they do.
+        let graph = |source| UnloadError::Graph { name: name.to_owned(), source };
+        self.host.stop_workers(|_| ()).map_err(graph)?;
         generation.stop();
         self.revoke(generation.owner);
         self.plugins.remove(name);
@@ -199,14 +203,29 @@ impl Control {
         Ok(())
     }
 
-    /// Who cannot do without a plugin: interfaces of its classes, plugins that use its services.
+    /// Who cannot do without a plugin: interfaces of its classes, interfaces that are up and whose
+    /// packets go to its nodes, plugins that use its services or have features on its arcs.
     fn holders(&self, generation: &Generation) -> Vec<String> {
-        let interfaces = self.host.interfaces.read();
-        let own = interfaces.iter().filter(|interface| interface.owner == generation.owner);
-        let mut holders: Vec<String> =
-            own.map(|interface| format!("interface {}", interface.name)).collect();
-        let users = self.host.services.lock().users_of(generation.owner);
+        let owner = generation.owner;
+        let plan = self.host.plan();
+        let mut holders = Vec::new();
+        for interface in self.host.interfaces.read().iter() {
+            let input = plan.find(&interface.input_name()).and_then(|index| plan.node(index));
+            let mut nexts = input.map(|node| node.nexts.iter()).into_iter().flatten();
+            if interface.owner == owner {
+                holders.push(format!("interface {}", interface.name));
+            } else if interface.admin_up.load(Ordering::Relaxed)
+                && let Some(node) = nexts.find_map(|next| node_of(&plan, next, owner))
+            {
+                holders.push(format!("interface {} is up and leads to {node}", interface.name));
+            }
+        }
+        let users = self.host.services.lock().users_of(owner);
         holders.extend(users.into_iter().map(|(user, service)| format!("{user} uses {service}")));
+        for (name, arc) in plan.arcs.iter().filter(|(_, arc)| arc.owner == owner) {
+            let others = arc.features.iter().filter(|feature| feature.owner != owner);
+            holders.extend(others.map(|other| format!("feature {} is on arc {name}", other.node)));
+        }
         holders
     }
 
@@ -227,6 +246,13 @@ impl Control {
             .flat_map(|kind| (kind.list)(self, owner).into_iter().map(|name| (kind.name, name)))
             .collect()
     }
+}
+
+/// The node that a next leads to, if it is `owner`'s.
+fn node_of<'a>(plan: &'a Plan, next: &PlanNext, owner: Owner) -> Option<&'a str> {
+    let (PlanNext::Node(name) | PlanNext::Optional(name)) = next else { return None };
+    let node = plan.node(plan.find(name)?)?;
+    (node.owner == owner).then_some(&*node.name)
 }
 
 fn add_nodes(
