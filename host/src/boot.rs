@@ -135,7 +135,7 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     }
     let watch = host.watch(0).expect("main was just added");
     let control = Control::new(host, table, images, config, watch);
-    let mut main = MainLoop { control, server: None, links: None, ready: Vec::new() };
+    let mut main = MainLoop { control, server: None, ready: Vec::new() };
     main.open_links();
     Ok(Running { main, main_thread, workers, signals: None })
 }
@@ -203,7 +203,7 @@ impl MainLoop {
         });
         match opened {
             Ok(links) => {
-                self.links = Some(links);
+                *self.control.host.links.lock() = Some(links);
                 self.follow_links(); // Nothing is readable before the first change.
             }
             Err(error) => {
@@ -304,7 +304,7 @@ impl Running {
             }
             let joined = handle.join();
             debug_assert!(joined.is_ok(), "a worker panicked");
-            // SAFETY: its loop has ended; `retire_threads` below forgets the address.
+            // SAFETY: its loop has ended; `retire` below forgets the address.
             drop(unsafe { Box::from_raw(thread) });
         }
         if let Some(server) = self.main.server.take() {
@@ -312,6 +312,7 @@ impl Running {
         }
         // SAFETY: main's loop has ended.
         drop(unsafe { Box::from_raw(self.main_thread) });
+        host.retire();
         let left = host.pool.in_use();
         if left > 0 {
             let text = format!("{left} buffers did not come back");

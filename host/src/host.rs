@@ -16,7 +16,7 @@ use plugin_api::ThreadIndex;
 
 use crate::{
     buffer::Pool,
-    device::{Interfaces, PuntState, error_drop, error_punt},
+    device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
     engine::{Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared, poller::Watch},
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
@@ -95,6 +95,9 @@ impl fmt::Debug for ThreadHandle {
     }
 }
 
+/// A runtime for each thread, boxed so that the exchange is one of pointers.
+type Runtimes = Vec<Box<Runtime>>;
+
 /// The graph in force.
 #[derive(Debug, Default)]
 struct Graph {
@@ -130,6 +133,10 @@ pub struct Host {
     pub listeners: Mutex<Listeners>,
     /// Named slots of the buffers.
     pub slots: Mutex<Slots>,
+    /// The links of the kernel's interfaces, if they can be watched.
+    pub links: Mutex<Option<LinkWatcher>>,
+    /// Links that devices found up or down.
+    pub link_news: Arc<LinkNews>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// Names of generations that are being loaded: their timers and lines say whose they are.
@@ -172,6 +179,8 @@ impl Host {
             services: Mutex::default(),
             listeners: Mutex::default(),
             slots: Mutex::default(),
+            links: Mutex::default(),
+            link_news: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
@@ -237,6 +246,9 @@ impl Host {
         // SAFETY: by the caller's promise; it does not run yet.
         let new = unsafe { &*thread };
         let (shared, watch) = (Arc::clone(&new.shared), new.poller.watch());
+        if shared.index == 0 {
+            self.link_news.set_main(Arc::clone(&shared));
+        }
         self.threads.write().push(ThreadHandle { shared, watch, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {
             self.threads.write().pop();
@@ -247,6 +259,13 @@ impl Host {
     /// The shared parts of all threads, main first.
     pub fn threads(&self) -> Vec<Arc<ThreadShared>> {
         self.threads.read().iter().map(|thread| Arc::clone(&thread.shared)).collect()
+    }
+
+    /// Forgets the threads, whose loops have ended, and what they ran.
+    pub fn retire(&self) {
+        self.threads.write().clear();
+        let graph = std::mem::take(&mut *self.graph.lock());
+        drop(graph); // Not under the lock: this may run the destructors of nodes.
     }
 
     /// Wakes thread `index` if it sleeps.
@@ -371,7 +390,7 @@ impl Host {
         &self,
         plan: &Plan,
         instances: &Instances,
-    ) -> Result<(Instances, Vec<Box<Runtime>>), GraphError> {
+    ) -> Result<(Instances, Runtimes), GraphError> {
         let threads = u32::try_from(self.threads.read().len()).expect("few threads");
         let interfaces = self.interfaces.read().end().max(plan.interfaces_end());
         let instances = instances.for_plan(plan, threads)?;
@@ -383,7 +402,7 @@ impl Host {
 
     /// Gives each thread its new runtime. The old ones, which no thread knows any more, are
     /// dropped after the workers go on.
-    fn splice(&self, mut runtimes: Vec<Box<Runtime>>) -> Result<Pause, GraphError> {
+    fn splice(&self, mut runtimes: Runtimes) -> Result<Pause, GraphError> {
         let exchange = |_: &Barrier| {
             for (thread, runtime) in self.threads.read().iter().zip(&mut runtimes) {
                 // SAFETY: a worker is parked; main is here, outside of nodes, so nothing of its

@@ -1,6 +1,14 @@
 //! Commands: typed arguments in, typed cells out.
 
-use std::{fs::File, io, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    net::Ipv4Addr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use gristmill_abi::{
     ErrorText, Head, List, Status, Str,
@@ -169,11 +177,12 @@ impl<'a> Args<'a> {
         self.of_kind(name, arg_kind::PATH).map(|arg| Path::new(arg.text.as_str()))
     }
 
-    /// The file of a path argument, open for reading: by the caller's rights where the caller
-    /// passed a descriptor, else by the host's.
+    /// The file of a path argument, open for reading: the caller's descriptor where one was
+    /// passed, else opened by the host, which never waits for the far end of a pipe.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// What the system says of the file; that no descriptor was passed by a caller who has not
+    /// the host's rights.
     pub fn file(&self, name: &str) -> Option<io::Result<File>> {
         let arg = self.of_kind(name, arg_kind::PATH)?;
         let passed = arg.number.checked_sub(1).and_then(|fd| i32::try_from(fd).ok());
@@ -182,8 +191,21 @@ impl<'a> Args<'a> {
             Some(fd) => unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
                 .try_clone_to_owned()
                 .map(File::from),
-            None => File::open(arg.text.as_str()),
+            None if self.may_open(name) => OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                .open(arg.text.as_str()),
+            None => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it is not there, or its caller may not read it",
+            )),
         })
+    }
+
+    /// Whether the host may open or create the file of a path argument by its own rights, because
+    /// the caller has them too.
+    pub fn may_open(&self, name: &str) -> bool {
+        self.of_kind(name, arg_kind::PATH).is_some_and(|arg| arg.extra != 0)
     }
 }
 
@@ -340,5 +362,31 @@ mod tests {
         assert_eq!(args.u64("via"), None);
         assert_eq!(args.text("via"), Some("10.0.0.1"));
         assert!(!args.has("interface"));
+    }
+    fn path_arg(path: &str, number: u64, extra: u32) -> ArgValue<'_> {
+        ArgValue { name: "input".into(), text: path.into(), number, kind: arg_kind::PATH, extra }
+    }
+
+    #[test]
+    fn a_file_is_opened_by_the_hosts_rights_only_for_a_caller_who_has_them() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let theirs = [path_arg(path, 0, 0)];
+        assert!(!Args(&theirs).may_open("input"));
+        let refused = Args(&theirs).file("input").unwrap().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+
+        let ours = [path_arg(path, 0, 1)];
+        assert!(Args(&ours).may_open("input"));
+        assert!(!Args(&ours).may_open("output"));
+        assert!(Args(&ours).file("input").unwrap().unwrap().metadata().unwrap().len() > 0);
+    }
+
+    #[test]
+    fn a_passed_descriptor_is_taken_whatever_the_path_says() {
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file).unsigned_abs() + 1;
+        let args = [path_arg("/nowhere", number.into(), 0)];
+        let opened = Args(&args).file("input").unwrap().unwrap();
+        assert_eq!(opened.metadata().unwrap().len(), file.metadata().unwrap().len());
     }
 }

@@ -1,8 +1,10 @@
 //! Grace periods: when may memory be used again that packet threads read without a lock?
 //!
-//! A reader says when it begins and ends a frame; a writer that took something out of a structure
-//! waits until every frame that may have seen it has ended. Readers write to a word of their own
-//! and never wait.
+//! A reader says when it begins and when it has ended; a writer that took something out of a
+//! structure waits until every reader that may have seen it has ended. Readers write to a word of
+//! their own and never wait. A reader may stay from one frame to the next of the same turn of the
+//! loop, so that what one node found can be used by another: it enters with the first and leaves in
+//! a pre-input node.
 //!
 //! Source: McKenney et al., "RCU usage in the Linux kernel: one decade later", 2013, for the idea;
 //! epochs as in Fraser, "Practical lock-freedom", 2004.
@@ -10,7 +12,7 @@
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
-/// Not in a frame.
+/// Not reading.
 const OUTSIDE: u64 = 0;
 
 /// Where the readers of some structures are.
@@ -29,17 +31,13 @@ impl Default for GraceDomain {
     }
 }
 
-/// One thread's way to read; made for each node instance.
-#[derive(Debug)]
+/// One thread's way to read. A clone is the same reader, for another node of the same thread.
+#[derive(Clone, Debug)]
 pub struct GraceReader {
     domain: Arc<GraceDomain>,
-    /// The epoch in which the present frame began.
+    /// The epoch in which it began to read.
     inside: Arc<AtomicU64>,
 }
-
-/// A frame is being read; ends with this.
-#[derive(Debug)]
-pub struct Reading<'a>(&'a AtomicU64);
 
 /// A grace period that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +55,12 @@ impl GraceDomain {
 
     /// Begins a grace period, after the writer took out what readers may still see.
     pub fn begin(&self) -> Grace {
-        // Sequentially consistent, against the fence in `read`: a reader that enters after this
+        // Sequentially consistent, against the fence in `enter`: a reader that enters after this
         // sees the new epoch, or its entry is seen by `is_over`.
         Grace(self.epoch.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
-    /// Whether every frame that began before the grace period has ended.
+    /// Whether every reader that began before the grace period has ended.
     pub fn is_over(&self, grace: Grace) -> bool {
         fence(Ordering::SeqCst);
         let readers = self.readers.lock().unwrap_or_else(|poison| poison.into_inner());
@@ -74,19 +72,20 @@ impl GraceDomain {
 }
 
 impl GraceReader {
-    /// Begins a frame. What is reached from the structures stays until the result is dropped.
+    /// Begins to read, unless it has begun before. What is reached from the structures stays until
+    /// [`leave`](Self::leave).
     #[inline(always)]
-    pub fn read(&mut self) -> Reading<'_> {
-        self.inside.store(self.domain.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-        fence(Ordering::SeqCst); // The store above is seen before anything below is read.
-        Reading(&self.inside)
+    pub fn enter(&mut self) {
+        if self.inside.load(Ordering::Relaxed) == OUTSIDE {
+            self.inside.store(self.domain.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+            fence(Ordering::SeqCst); // The store above is seen before anything below is read.
+        }
     }
-}
 
-impl Drop for Reading<'_> {
+    /// Ends reading: nothing that was reached is used any more.
     #[inline(always)]
-    fn drop(&mut self) {
-        self.0.store(OUTSIDE, Ordering::Release); // What was read was read before this.
+    pub fn leave(&mut self) {
+        self.inside.store(OUTSIDE, Ordering::Release); // What was read was read before this.
     }
 }
 
@@ -98,15 +97,17 @@ mod tests {
     fn a_grace_period_ends_with_the_last_frame_that_began_before_it() {
         let domain = Arc::new(GraceDomain::default());
         let (mut one, mut other) = (domain.reader(), domain.reader());
-        let before = one.read();
+        one.enter();
         let grace = domain.begin();
         assert!(!domain.is_over(grace));
-        let after = other.read();
-        drop(before);
+        other.enter();
+        one.clone().enter(); // Entering twice does not move the beginning.
+        assert!(!domain.is_over(grace));
+        one.leave();
         assert!(domain.is_over(grace), "a frame that began later does not hold it up");
         let next = domain.begin();
         assert!(!domain.is_over(next));
-        drop(after);
+        other.leave();
         assert!(domain.is_over(next));
     }
 
@@ -114,7 +115,7 @@ mod tests {
     fn a_reader_that_is_gone_holds_nothing_up() {
         let domain = Arc::new(GraceDomain::default());
         let mut reader = domain.reader();
-        core::mem::forget(reader.read());
+        reader.enter();
         let grace = domain.begin();
         assert!(!domain.is_over(grace));
         drop(reader);
@@ -133,8 +134,9 @@ mod tests {
                 (Arc::clone(&slots), Arc::clone(&current), Arc::clone(&stop));
             move || {
                 while stop.load(Ordering::Relaxed) == 0 {
-                    let _reading = reader.read();
-                    let slot = &slots[current.load(Ordering::Acquire) as usize];
+                    reader.enter();
+                    let at = usize::try_from(current.load(Ordering::Acquire)).unwrap();
+                    let slot = &slots[at];
                     assert_eq!(
                         slot.load(Ordering::Relaxed),
                         1,
@@ -144,7 +146,7 @@ mod tests {
             }
         });
         for turn in 0..20_000_u64 {
-            let old = (turn % 2) as usize;
+            let old = usize::try_from(turn % 2).unwrap();
             slots[1 - old].store(1, Ordering::Release);
             current.store(1 - turn % 2, Ordering::Release);
             let grace = domain.begin();

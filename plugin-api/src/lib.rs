@@ -74,7 +74,7 @@ pub use config::Config;
 pub use device::{Device, Interface, RxFrame, RxQueue, TxFrame};
 pub use error::Error;
 pub use frame::Frame;
-pub use grace::{Grace, GraceDomain, GraceReader, Reading};
+pub use grace::{Grace, GraceDomain, GraceReader};
 pub use gristmill_abi as abi;
 pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Permissions},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     rc::Rc,
@@ -94,11 +94,9 @@ impl Options {
         let mut lab = self.spawn();
         let up = lab.eventually(PATIENCE, |lab| {
             let ended = lab.host.try_wait().expect("it is our child").is_some();
-            ended || lab.socket.exists()
+            ended || lab.listens()
         });
-        if !up || !lab.socket.exists() {
-            panic!("the host did not come up: {}", lab.log());
-        }
+        assert!(up && lab.listens(), "the host did not come up: {}", lab.log());
         lab
     }
 
@@ -233,6 +231,11 @@ impl Lab {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).current_dir(self.directory.path());
         command.output().unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Whether somebody takes commands at the host's socket.
+    pub fn listens(&self) -> bool {
+        UnixStream::connect(&self.socket).is_ok()
     }
 
     /// What the host said on its standard error up to now.

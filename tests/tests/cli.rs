@@ -1,4 +1,5 @@
 //! The host and its client as their users meet them: exit codes, JSON, signals, bad input.
+#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
@@ -121,7 +122,7 @@ fn a_host_ends_at_once_though_its_threads_sleep() {
     for workers in [0, 1, 3] {
         let lab = Lab::options().workers(workers).plugins(&["null"]).start();
         let threads = lab.run("show threads");
-        assert_eq!(threads.rows().len() as u32, workers + 1);
+        assert_eq!(u32::try_from(threads.rows().len()), Ok(workers + 1));
         lab.finish();
     }
 }

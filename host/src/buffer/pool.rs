@@ -18,6 +18,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 /// Buffers of one batch.
 pub(super) const BATCH: usize = 32;
 const HUGE_PAGE: usize = 2 << 20;
+#[expect(clippy::cast_possible_truncation, reason = "128")]
+const DATA_OFF: u16 = HEADROOM as u16;
 
 /// A batch of free buffers.
 pub(super) type Batch = [u32; BATCH];
@@ -167,10 +169,9 @@ impl Pool {
         while let Some(index) = next {
             let header = self.header(index);
             // SAFETY: the caller owns the packet, so line 0 is valid and not written to.
-            let (flags, chained, owners) =
-                unsafe { ((*header).flags, (*header).next_buffer, &(*header).ref_count) };
-            next = (flags & FLAG_NEXT != 0).then_some(chained);
-            if !give_up(owners) {
+            let header = unsafe { &*header };
+            next = (header.flags & FLAG_NEXT != 0).then_some(header.next_buffer);
+            if !give_up(&header.ref_count) {
                 return; // The rest of a shared chain belongs to the other owners too.
             }
             freed.push(index);
@@ -191,7 +192,7 @@ impl Pool {
     /// Makes line 0 of a buffer that of a fresh, empty packet.
     pub(super) fn reset(&self, index: u32) {
         let fresh = Header {
-            data_off: HEADROOM as u16,
+            data_off: DATA_OFF,
             len: 0,
             flags: 0,
             next_buffer: 0,

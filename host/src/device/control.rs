@@ -82,9 +82,15 @@ impl Host {
             if interfaces.find(&new.name).is_some() {
                 return Err(InterfaceError::Duplicate(new.name));
             }
-            Arc::new(Interface::new(interfaces.free_index(), new, ops, placement))
+            let news = Arc::clone(&self.link_news);
+            Arc::new(Interface::new(interfaces.free_index(), new, ops, placement, news))
         };
         self.add_interface_nodes(&interface)?;
+        if let Some(links) = &*self.links.lock()
+            && let Some(link) = links.link(interface.kernel_index)
+        {
+            interface.link_up.store(link.up, Ordering::Relaxed); // Later only changes are told.
+        }
         let index = interface.index;
         self.interfaces.write().insert(interface);
         self.notify(notice::INTERFACE_ADDED, index.into());

@@ -4,7 +4,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use gristmill_abi::{
-    frame::{ENTRY_PANICKED, Frame, NodeRuntime, PER_PACKET, ThreadCtx},
+    frame::{ENTRY_PANICKED, Frame, NodeRuntime, PER_PACKET, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx},
     text::Opaque,
 };
 
@@ -67,6 +67,9 @@ unsafe extern "C" fn receive(
         let raw = unsafe { &mut *frame };
         if result == ENTRY_PANICKED {
             input.interface.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        if raw.flags & (RX_LINK_UP | RX_LINK_DOWN) != 0 {
+            input.interface.news.tell(input.interface.index, raw.flags & RX_LINK_UP != 0);
         }
         if raw.n > 0 {
             let counters = &input.interface.counters[input.thread];

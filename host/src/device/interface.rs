@@ -18,6 +18,7 @@ use gristmill_abi::{
 };
 use parking_lot::Mutex;
 
+use super::LinkNews;
 use crate::{
     buffer::Pool,
     graph::{Owner, node::Counter},
@@ -135,6 +136,8 @@ pub struct Interface {
     pub link_up: AtomicBool,
     /// By thread.
     pub counters: Box<[InterfaceCounters]>,
+    /// Where to tell that its device found its link up or down.
+    pub news: Arc<LinkNews>,
     /// Times its device panicked.
     pub panics: AtomicU32,
 }
@@ -164,7 +167,13 @@ pub struct NewInterface {
 
 impl Interface {
     /// The interface, down.
-    pub fn new(index: u32, new: NewInterface, ops: DeviceOps, placement: Vec<u32>) -> Self {
+    pub fn new(
+        index: u32,
+        new: NewInterface,
+        ops: DeviceOps,
+        placement: Vec<u32>,
+        news: Arc<LinkNews>,
+    ) -> Self {
         Self {
             index,
             name: new.name,
@@ -182,6 +191,7 @@ impl Interface {
             admin_up: AtomicBool::new(false),
             link_up: AtomicBool::new(true),
             counters: (0..Pool::THREADS).map(|_| InterfaceCounters::default()).collect(),
+            news,
             panics: AtomicU32::new(0),
         }
     }

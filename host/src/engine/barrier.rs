@@ -131,7 +131,7 @@ impl BarrierGate {
     ) -> LateWorker {
         let waited = Duration::from_nanos(clock.read().0 - asked.0);
         let late = workers.iter().find(|worker| worker.node().is_some());
-        let thread = late.or(workers.first()).map_or(0, |worker| worker.index);
+        let thread = late.or_else(|| workers.first()).map_or(0, |worker| worker.index);
         let stamp = clock.release();
         self.closed.store(stamp.closed.0, Ordering::Relaxed);
         self.released.store(stamp.released.0, Ordering::Relaxed);

@@ -102,6 +102,7 @@ unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
     let prefill = if n == 0 { FRAME_SIZE } else { n };
     this.nexts[..prefill].fill(PANICKED);
     this.shared.enter(index);
+    #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
     let mut raw = Frame {
         n: n as u32,
         flags: 0,
@@ -139,6 +140,7 @@ impl Thread {
         if n == 0 {
             self.frames.free(frame);
         } else if result < u32::from(n_edges) {
+            #[expect(clippy::cast_possible_truncation, reason = "below a u16")]
             self.enqueue_frame(index, result as u16, frame);
         } else {
             match result {

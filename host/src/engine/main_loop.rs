@@ -13,12 +13,7 @@ use super::{
     worker_loop::{BUSY_TURNS, expire_timers},
 };
 use crate::{
-    cli,
-    control::Control,
-    device::netlink::{LinkChange, LinkWatcher},
-    host::Host,
-    log::Level,
-    time::Nanos,
+    cli, control::Control, device::netlink::LinkChange, host::Host, log::Level, time::Nanos,
 };
 
 /// A signal asked the host to end.
@@ -39,8 +34,6 @@ pub struct MainLoop {
     pub control: Control,
     /// The control socket, if there is one.
     pub server: Option<cli::Server>,
-    /// The links of the kernel's interfaces, if they can be watched.
-    pub links: Option<LinkWatcher>,
     /// Reused from one wait to the next.
     pub ready: Vec<Ready>,
 }
@@ -76,9 +69,12 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         }
         let waited = this.wait(main.control.host, wake_at, &mut main.ready);
         if let Err(error) = waited {
-            main.control.host.log.write(Level::Error, "poller", &error.to_string());
+            main.control.host.log.write(Level::Error, "poller", error.to_string());
         }
         main.serve();
+        if main.control.host.link_news.is_some() {
+            main.control.tell_links();
+        }
     }
 }
 
@@ -131,16 +127,26 @@ impl MainLoop {
 
     /// Takes the kernel's word for the links of interfaces that stand for its own.
     pub fn follow_links(&mut self) {
-        let Some(links) = &mut self.links else { return };
         let mut changes = Vec::new();
-        if let Err(error) = links.read(&mut changes) {
-            self.control.host.log.write(Level::Warn, "netlink", &error.to_string());
+        if let Some(links) = &mut *self.control.host.links.lock()
+            && let Err(error) = links.read(&mut changes)
+        {
+            self.control.host.log.write(Level::Warn, "netlink", error.to_string());
         }
         self.control.apply_links(&changes);
     }
 }
 
 impl Control {
+    /// Tells what devices found out about their links.
+    fn tell_links(&self) {
+        for (index, up) in self.host.link_news.take() {
+            if let Ok(interface) = self.host.interface(index) {
+                self.host.set_link(&interface, up);
+            }
+        }
+    }
+
     /// Brings interfaces in line with the kernel's.
     pub fn apply_links(&self, changes: &[LinkChange]) {
         for change in changes {

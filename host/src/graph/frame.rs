@@ -68,7 +68,6 @@ impl Frames {
 
     /// Packets in a frame.
     #[inline(always)]
-    #[expect(clippy::len_without_is_empty, reason = "of one frame")]
     pub fn len(&self, id: FrameId) -> usize {
         self.buf(id).n
     }

@@ -41,7 +41,7 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        cause: ServiceError,
+        cause: Box<ServiceError>,
     },
     /// A command cannot be registered.
     #[error("{}: {reason}", path.display())]
@@ -57,7 +57,7 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        cause: GraphError,
+        cause: Box<GraphError>,
     },
     /// It could not be created.
     #[error("{}: cannot be created: {reason}", path.display())]

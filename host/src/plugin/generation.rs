@@ -136,6 +136,10 @@ impl Maker for PluginMaker {
         if state.is_null() { Err(error.as_str().to_owned()) } else { Ok(state) }
     }
 
+    #[expect(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "the state is only handed back to its maker"
+    )]
     fn end(&self, state: Opaque) {
         // SAFETY: `create` made it, and the last runtime that knew it is gone.
         unsafe { (self.decl.destroy)(state) };

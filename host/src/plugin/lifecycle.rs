@@ -141,7 +141,7 @@ impl Control {
                 other,
             })?;
         }
-        let graph = |cause| LoadError::Graph { path: at(), cause };
+        let graph = |cause| LoadError::Graph { path: at(), cause: Box::new(cause) };
         self.host.change_graph(|plan| add_nodes(plan, generation, declarations)).map_err(graph)?;
         let config = self.plugin_config(&generation.name);
         generation.create(&config).map_err(|reason| LoadError::Create { path: at(), reason })?;
@@ -168,7 +168,8 @@ impl Control {
         generation: &Arc<Generation>,
         declarations: &Declarations,
     ) -> Result<(), LoadError> {
-        let failed = |cause| LoadError::Service { path: path.to_path_buf(), cause };
+        let failed =
+            |cause| LoadError::Service { path: path.to_path_buf(), cause: Box::new(cause) };
         let mut services = self.host.services.lock();
         for (name, decl) in declarations.requirements() {
             services.require(name, decl.range.as_str(), generation).map_err(failed)?;
@@ -199,7 +200,7 @@ impl Control {
         generation.stop();
         self.revoke(generation.owner);
         self.plugins.remove(name);
-        self.host.log.write(Level::Notice, "plugin", &format!("{name} unloaded"));
+        self.host.log.write(Level::Notice, "plugin", format!("{name} unloaded"));
         Ok(())
     }
 

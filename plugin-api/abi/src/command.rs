@@ -59,7 +59,10 @@ pub mod arg_kind {
     pub const INTERFACE: u32 = 9;
     /// `number`, nanoseconds.
     pub const DURATION: u32 = 10;
-    /// `text` is the path; `number` is 1 + the descriptor opened by the caller, 0 if none.
+    /// `text` is the path; `number` is 1 + a descriptor of that regular file, open for reading by
+    /// the caller's rights until the command returns, 0 if there is none. `extra` is 1 when the
+    /// caller has the host's own rights, so that the plugin may open or create the file by them;
+    /// with 0 it must not.
     pub const PATH: u32 = 11;
 }
 

@@ -39,13 +39,13 @@ impl Node for Ip4Lookup {
     type Plugin = Ip4;
     type Next = Next;
 
-    fn new(plugin: &Arc<Ip4>, _: ThreadIndex) -> Result<Self, Error> {
-        let (forwarder, grace) = plugin.reader();
+    fn new(plugin: &Arc<Ip4>, thread: ThreadIndex) -> Result<Self, Error> {
+        let (forwarder, grace) = plugin.reader(thread);
         Ok(Self { forwarder, grace })
     }
 
     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
-        let _reading = self.grace.read();
+        self.grace.enter();
         let forwarder = &self.forwarder;
         frame.enqueue_batches::<4>(
             |packets| {

@@ -1,9 +1,12 @@
 //! `ip4-neighbor`: sends what the neighbours' timer wants sent. A timer has no frame; this node,
-//! dispatched before the inputs, has.
+//! dispatched before the inputs, has. It is also where a thread says that it has done with the
+//! routes of the turn before: no packet that was looked up then is left.
 
 use std::sync::Arc;
 
-use plugin_api::{Error, Frame, Node, NodeKind, ThreadIndex, counters, declare_node, next_nodes};
+use plugin_api::{
+    Error, Frame, GraceReader, Node, NodeKind, ThreadIndex, counters, declare_node, next_nodes,
+};
 
 use crate::{
     Ip4,
@@ -32,6 +35,7 @@ counters! {
 #[derive(Debug)]
 pub struct Ip4Neighbor {
     plugin: Arc<Ip4>,
+    grace: GraceReader,
 }
 
 impl Node for Ip4Neighbor {
@@ -41,11 +45,13 @@ impl Node for Ip4Neighbor {
     type Plugin = Ip4;
     type Next = Next;
 
-    fn new(plugin: &Arc<Ip4>, _: ThreadIndex) -> Result<Self, Error> {
-        Ok(Self { plugin: Arc::clone(plugin) })
+    fn new(plugin: &Arc<Ip4>, thread: ThreadIndex) -> Result<Self, Error> {
+        let (_, grace) = plugin.reader(thread);
+        Ok(Self { plugin: Arc::clone(plugin), grace })
     }
 
     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
+        self.grace.leave();
         let work = self.plugin.take_outbox();
         if !work.is_empty() {
             carry_out(frame, work, &NEXTS);

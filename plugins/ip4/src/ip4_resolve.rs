@@ -53,8 +53,8 @@ impl Node for Ip4Resolve {
     type Plugin = Ip4;
     type Next = Next;
 
-    fn new(plugin: &Arc<Ip4>, _: ThreadIndex) -> Result<Self, Error> {
-        let (forwarder, grace) = plugin.reader();
+    fn new(plugin: &Arc<Ip4>, thread: ThreadIndex) -> Result<Self, Error> {
+        let (forwarder, grace) = plugin.reader(thread);
         Ok(Self { plugin: Arc::clone(plugin), forwarder, grace })
     }
 
@@ -67,10 +67,8 @@ impl Node for Ip4Resolve {
                 continue;
             };
             let destination = ip.destination();
-            let adjacency = {
-                let _reading = self.grace.read();
-                self.forwarder.adjacency(AdjacencyIndex(packet.adjacency()))
-            };
+            self.grace.enter();
+            let adjacency = self.forwarder.adjacency(AdjacencyIndex(packet.adjacency()));
             let target = match adjacency.kind {
                 Kind::Glean => destination,
                 Kind::Incomplete => adjacency.next_hop,

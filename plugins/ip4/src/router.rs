@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use plugin_api::{
     Buffer, Config, Error, Grace, GraceDomain, GraceReader, Host, InterfaceIndex, LogLevel, Notice,
-    Plugin, Timer, TimerKind,
+    Plugin, ThreadIndex, Timer, TimerKind,
     service::{ethernet_types, ip4_fib},
     wire::{EtherType, Ip4Prefix, MacAddress},
 };
@@ -38,6 +38,8 @@ pub struct Ip4 {
     pub(crate) router: Mutex<Router>,
     forwarder: Forwarder,
     grace: Arc<GraceDomain>,
+    /// A reader for each thread: what the lookup found is used by the nodes after it.
+    readers: Mutex<HashMap<u32, GraceReader>>,
     /// First address of each interface, as a number; 0 is none.
     addresses: Box<[AtomicU32]>,
     /// What a timer wants sent; `ip4-neighbor` sends it.
@@ -95,6 +97,7 @@ impl Plugin for Ip4 {
                 grace: None,
             }),
             grace: Arc::default(),
+            readers: Mutex::default(),
             addresses: (0..INTERFACES).map(|_| AtomicU32::new(0)).collect(),
             outbox: Mutex::default(),
             has_outbox: AtomicBool::new(false),
@@ -150,9 +153,12 @@ fn limits(config: &Config<'_>) -> Result<Limits, Error> {
 }
 
 impl Ip4 {
-    /// The reading side of the FIB, and how to say that a frame reads it.
-    pub(crate) fn reader(&self) -> (Forwarder, GraceReader) {
-        (self.forwarder.clone(), self.grace.reader())
+    /// The reading side of the FIB, and how a thread says that it reads it: nodes enter, and
+    /// `ip4-neighbor` leaves when the next turn of the loop begins.
+    pub(crate) fn reader(&self, thread: ThreadIndex) -> (Forwarder, GraceReader) {
+        let mut readers = self.readers.lock();
+        let reader = readers.entry(thread.0).or_insert_with(|| self.grace.reader());
+        (self.forwarder.clone(), reader.clone())
     }
 
     /// The address of an interface by which the packet path speaks for this host.
@@ -198,8 +204,19 @@ impl Ip4 {
         interface: InterfaceIndex,
         address: Ipv4Addr,
     ) -> Result<(), AddressError> {
+        let mut actions = Vec::new();
         let mut router = self.router.lock();
+        let own = router.fib.addresses().iter();
+        let prefix = own.copied().find(|own| own.address == address).map(|own| own.prefix);
         router.fib.remove_address(interface, address)?;
+        let left = router.fib.addresses().iter();
+        let stays =
+            left.filter(|own| own.interface == interface).any(|own| Some(own.prefix) == prefix);
+        if let Some(prefix) = prefix.filter(|_| !stays) {
+            router.neighbors.remove_all(interface, prefix, &mut actions);
+        }
+        self.outbox.lock().extend(actions);
+        self.deliver(&mut router);
         self.publish_addresses(&router);
         self.settle(router);
         Ok(())
@@ -208,7 +225,7 @@ impl Ip4 {
     fn publish_addresses(&self, router: &Router) {
         let mut first: HashMap<usize, u32> = HashMap::new();
         for own in router.fib.addresses() {
-            first.entry(own.interface.0 as usize).or_insert(own.address.to_bits());
+            first.entry(own.interface.0 as usize).or_insert_with(|| own.address.to_bits());
         }
         for (at, slot) in self.addresses.iter().enumerate() {
             slot.store(first.get(&at).copied().unwrap_or(0), Ordering::Relaxed);
