@@ -24,8 +24,8 @@ const MTU: u32 = 9_000;
 pub(crate) struct CreatePcap;
 
 impl Command for CreatePcap {
-    const GRAMMAR: &'static str = "create pcap [name <name:word>] [input <file:path>] \
-        [output <output:path>] [speed <speed:f64>] [loop]";
+    const GRAMMAR: &'static str = "create pcap [name <name:word>] [hw-addr <hw-addr:mac>] \
+        [input <file:path>] [output <output:path>] [speed <speed:f64>] [loop]";
     const HELP: &'static str = "Creates an interface that receives from a capture file, at speed \
         times the pace it was captured at (else flat out), and sends into one";
     type Plugin = Pcap;
@@ -35,6 +35,12 @@ impl Command for CreatePcap {
         let input = args.path("file").map(|path| open_input(path, args)).transpose()?;
         if input.is_none() && output.is_none() {
             return Err("an input, an output, or both".into());
+        }
+        let mac = args.mac("hw-addr");
+        if let Some([first, ..]) = mac
+            && first & 1 != 0
+        {
+            return Err("hw-addr: this is a group's address".into());
         }
         let replay = Replay { speed: speed(args.f64("speed"))?, endless: args.has("loop") };
         let name = match args.text("name") {
@@ -56,7 +62,7 @@ impl Command for CreatePcap {
             PcapDevice::open(plugin.host, spec).map_err(|error| chain(&error))?;
         let info = Arc::clone(device.info());
         let is_l3 = info.layer == Layer::Ip;
-        let mac = if is_l3 { [0; 6] } else { random_mac() };
+        let mac = if is_l3 { [0; 6] } else { mac.unwrap_or_else(random_mac) };
         let interface = Interface { name: &name, mac, mtu: MTU, is_l3, kernel_index: 0 };
         let index = plugin.host.create_interface(&interface, Arc::new(device), rx, tx)?;
         plugin.interfaces.lock().insert(index, info);
