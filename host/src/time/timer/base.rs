@@ -30,8 +30,10 @@ type Wheel<const RINGS: usize, const SLOTS: usize> =
 pub struct Key {
     /// Where its item is; also its object number on the wheel.
     pub item: u32,
-    /// What the wheel calls it.
+    /// What its wheel calls it.
     pub handle: TimerHandle,
+    /// Which wheel that is.
+    pub deferrable: bool,
 }
 
 #[derive(Debug)]
@@ -58,29 +60,26 @@ impl<T, const RINGS: usize, const SLOTS: usize> TimerBase<T, RINGS, SLOTS> {
             self.items.push(None);
             u32::try_from(self.items.len() - 1).expect("fewer than 2^32 items fit into memory")
         });
-        let wheel = if deferrable { &mut self.deferrable } else { &mut self.standard };
+        let wheel = self.wheel(deferrable);
         let interval = deadline.saturating_sub(wheel.now());
         let handle = wheel.start(item, 0, interval).expect("with overflow, every number is valid");
         self.items[item as usize] = Some(Item { handle, deferrable, value });
-        Key { item, handle }
+        Key { item, handle, deferrable }
     }
 
     /// Takes a timer out; `None` if it is not pending.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let item =
-            self.items.get_mut(key.item as usize)?.take_if(|item| item.handle == key.handle)?;
-        let wheel = if item.deferrable { &mut self.deferrable } else { &mut self.standard };
-        wheel.stop(key.handle);
+        if !self.wheel(key.deferrable).stop(key.handle) {
+            return None;
+        }
         self.free.push(key.item);
-        Some(item.value)
+        self.items.get_mut(key.item as usize)?.take().map(|item| item.value)
     }
 
     /// Moves a pending timer to another tick; false if it is not pending.
     pub fn modify(&mut self, key: Key, deadline: u64) -> bool {
-        let Some(Some(item)) = self.items.get(key.item as usize) else { return false };
-        let wheel = if item.deferrable { &mut self.deferrable } else { &mut self.standard };
-        item.handle == key.handle
-            && wheel.update(key.handle, deadline.saturating_sub(wheel.now())).is_ok()
+        let wheel = self.wheel(key.deferrable);
+        wheel.update(key.handle, deadline.saturating_sub(wheel.now())).is_ok()
     }
 
     /// Takes the next timer that has expired by tick `now`, in the order of the ticks; deferrable
@@ -135,6 +134,10 @@ impl<T, const RINGS: usize, const SLOTS: usize> TimerBase<T, RINGS, SLOTS> {
             extracted.push((item.value, deadline, item.deferrable));
         }
         extracted
+    }
+
+    fn wheel(&mut self, deferrable: bool) -> &mut Wheel<RINGS, SLOTS> {
+        if deferrable { &mut self.deferrable } else { &mut self.standard }
     }
 }
 
