@@ -1,8 +1,9 @@
 //! The clock, the timing wheel and the dynamic timers beside their peers, in one run.
 //!
 //! Prints a line `WHAT/SIZE/PEER ours=.. peer=.. ratio=..` for each comparison: nanoseconds per
-//! operation, the least of seven rounds in which all take turns; lower is better. `best` is the
-//! best of the peers, and `vpp-recorded` what VPP's wheel took on another machine.
+//! operation, the least of seven rounds in which all take turns; lower is better. `best-peer` is
+//! the best of the crates and the heap; `linked-wheel` is a wheel of VPP's shape, without checks of
+//! handles, and `vpp-recorded` what VPP's own took on another, quiet machine.
 //!
 //! `cargo bench --bench time -- PART...` measures only the parts named: `clock`, `wheel`, `mix`,
 //! `slot`, `timer`.
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 mod cascade;
 mod clock;
+mod linked;
 mod mix;
 mod peers;
 mod timer;
@@ -45,7 +47,7 @@ fn report(what: &str, ours: f64, peers: &[(&str, f64)]) {
     for (peer, figure) in peers {
         line(what, peer, ours, *figure);
     }
-    let timers = peers.iter().filter(|(peer, _)| *peer != "vpp-recorded");
+    let timers = peers.iter().filter(|(peer, _)| !["vpp-recorded", "linked-wheel"].contains(peer));
     let best = timers.clone().map(|(_, figure)| *figure).fold(f64::INFINITY, f64::min);
     if timers.count() > 1 {
         line(what, "best-peer", ours, best);

@@ -1,6 +1,7 @@
 //! Steady state: timers restarted at random while time advances, so that whatever an operation
 //! leaves behind is paid for.
 
+use crate::linked::Linked;
 use crate::peers::{Delay, Heap, Nexus, Ours, Timers};
 use crate::{ROUNDS, Random, SIZES, measure, report};
 
@@ -27,14 +28,21 @@ pub(crate) fn run() {
             let mut delay = Steady::<Delay>::new(size, intervals);
             let mut nexus = Steady::<Nexus>::new(size, intervals);
             let mut heap = Steady::<Heap>::new(size, intervals);
-            let mut least = [f64::INFINITY; 4];
+            let mut linked = Steady::<Linked>::new(size, intervals);
+            let mut least = [f64::INFINITY; 5];
             for _ in 0..ROUNDS {
-                let round = [ours.round(), delay.round(), nexus.round(), heap.round()];
+                let round =
+                    [ours.round(), delay.round(), nexus.round(), heap.round(), linked.round()];
                 for (least, figure) in least.iter_mut().zip(round) {
                     *least = least.min(figure);
                 }
             }
-            let peers = [("delay-queue", least[1]), ("nexus-timer", least[2]), ("heap", least[3])];
+            let peers = [
+                ("delay-queue", least[1]),
+                ("nexus-timer", least[2]),
+                ("heap", least[3]),
+                ("linked-wheel", least[4]),
+            ];
             report(&format!("wheel/{name}/{size}"), least[0], &peers);
         }
     }

@@ -5,7 +5,9 @@ use gristmill::time::timer::{Key, TimerBase};
 use crate::cascade::Cascade;
 use crate::{ROUNDS, Random, SIZES, measure, report};
 
-const OPERATIONS: [&str; 4] = ["add", "mod-later", "mod-random", "expire"];
+const OPERATIONS: [&str; 5] = ["add", "mod-later", "mod-random", "expire", "idle-hour"];
+/// An hour of ticks.
+const HOUR: u64 = 3_600_000;
 
 pub(crate) fn run() {
     for size in SIZES {
@@ -35,7 +37,7 @@ fn ours(size: u32) -> [f64; OPERATIONS.len()] {
     let mut keys: Vec<Key> = Vec::with_capacity(count);
     // Once over all of the memory, as the cascade's is when it is made.
     keys.extend((0..size).map(|_| base.insert(1, false, [1; 3])));
-    keys.drain(..).for_each(|key| drop(base.remove(key)));
+    assert!(keys.drain(..).all(|key| base.remove(key).is_some()));
     while base.pop(1).is_some() {}
     let add = measure(count, || {
         keys.extend(
@@ -45,12 +47,12 @@ fn ours(size: u32) -> [f64; OPERATIONS.len()] {
     });
     let later = measure(count, || {
         for &timer in &order {
-            base.modify(keys[timer as usize], 1 + range + random.below(range));
+            assert!(base.modify(keys[timer as usize], 1 + range + random.below(range)).is_some());
         }
     });
     let anywhere = measure(count, || {
         for &timer in &order {
-            base.modify(keys[timer as usize], 1 + random.below(2 * range));
+            assert!(base.modify(keys[timer as usize], 1 + random.below(2 * range)).is_some());
         }
     });
     let mut expired = 0;
@@ -62,7 +64,10 @@ fn ours(size: u32) -> [f64; OPERATIONS.len()] {
         }
     });
     assert_eq!(expired, count, "every timer expires once");
-    [add, later, anywhere, expire]
+    let now = 2 * range;
+    base.insert(now + 2 * HOUR, false, [1; 3]);
+    let idle = measure(1, || assert!(base.pop(now + HOUR).is_none()));
+    [add, later, anywhere, expire, idle]
 }
 
 fn cascade(size: u32) -> [f64; OPERATIONS.len()] {
@@ -88,5 +93,7 @@ fn cascade(size: u32) -> [f64; OPERATIONS.len()] {
         (0..2 * range).for_each(|_| base.tick(|_, _| expired += 1));
     });
     assert_eq!(expired, count, "every timer expires once");
-    [add, later, anywhere, expire]
+    base.modify(0, (2 * range + 2 * HOUR) as u32);
+    let idle = measure(1, || (0..HOUR).for_each(|_| base.tick(|_, _| expired += 1)));
+    [add, later, anywhere, expire, idle]
 }

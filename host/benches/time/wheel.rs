@@ -1,5 +1,6 @@
 //! Single operations on 10^3, 10^5 and 10^6 timers, an idle tick, and all timers in one slot.
 
+use crate::linked::Linked;
 use crate::peers::{Delay, Heap, Nexus, Ours, Timers};
 use crate::{ROUNDS, Random, SIZES, measure, report};
 
@@ -13,7 +14,7 @@ const OPERATIONS: [(&str, Option<f64>); 7] = [
     ("expire", Some(346.0)),
     ("stop-random", None),
 ];
-const NAMES: [&str; 4] = ["ours", "delay-queue", "nexus-timer", "heap"];
+const NAMES: [&str; 5] = ["ours", "delay-queue", "nexus-timer", "heap", "linked-wheel"];
 
 pub(crate) fn run() {
     for size in SIZES {
@@ -24,6 +25,7 @@ pub(crate) fn run() {
                 operations::<Delay>(size),
                 operations::<Nexus>(size),
                 operations::<Heap>(size),
+                operations::<Linked>(size),
             ];
             for (least, figure) in least.as_flattened_mut().iter_mut().zip(round.as_flattened()) {
                 *least = least.min(*figure);
@@ -104,6 +106,7 @@ pub(crate) fn run_one_slot() {
             one_slot::<Delay>(SIZE),
             one_slot::<Nexus>(SIZE),
             one_slot::<Heap>(SIZE),
+            one_slot::<Linked>(SIZE),
         ];
         for (least, figure) in least.as_flattened_mut().iter_mut().zip(round.as_flattened()) {
             *least = least.min(*figure);

@@ -5,7 +5,7 @@
 //! costs a store, and expiry reads arrays (`cargo bench --bench time`, rows `timer/…/cascade`).
 //! Deferrable timers have a wheel of their own, so that the other one alone bounds an idle sleep.
 
-use plugin_api::wheel::{DUPLICATE_STOP, FAST_BITMAP, OVERFLOW, TimerHandle, TimingWheel};
+use plugin_api::wheel::{DUPLICATE_STOP, Expiry, FAST_BITMAP, OVERFLOW, TimerHandle, TimingWheel};
 
 /// Rings and slots of a small build, for many threads with few timers each.
 pub type SmallTimerBase<T> = TimerBase<T, 3, 16>;
@@ -20,10 +20,17 @@ pub struct TimerBase<T, const RINGS: usize = 4, const SLOTS: usize = 256> {
     deferrable: Wheel<RINGS, SLOTS>,
     items: Vec<Option<Item<T>>>,
     free: Vec<u32>,
+    /// Expired and not yet popped, the first one last; one that was removed or moved meanwhile is
+    /// not in its item's place any more.
+    ready: Vec<(u32, TimerHandle)>,
+    expired: Vec<Expiry<1>>,
 }
 
+/// As many timers leave the wheel at a time.
+const BATCH: usize = 64;
+
 type Wheel<const RINGS: usize, const SLOTS: usize> =
-    TimingWheel<1, RINGS, SLOTS, { OVERFLOW | FAST_BITMAP | DUPLICATE_STOP }, 1>;
+    TimingWheel<1, RINGS, SLOTS, { OVERFLOW | FAST_BITMAP | DUPLICATE_STOP }, BATCH>;
 
 /// Names a pending timer of one base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +58,8 @@ impl<T, const RINGS: usize, const SLOTS: usize> TimerBase<T, RINGS, SLOTS> {
             deferrable: Wheel::new(0),
             items: Vec::new(),
             free: Vec::new(),
+            ready: Vec::with_capacity(BATCH),
+            expired: Vec::with_capacity(BATCH),
         }
     }
 
@@ -69,50 +78,70 @@ impl<T, const RINGS: usize, const SLOTS: usize> TimerBase<T, RINGS, SLOTS> {
 
     /// Takes a timer out; `None` if it is not pending.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        if !self.wheel(key.deferrable).stop(key.handle) {
-            return None;
-        }
+        let place = self.items.get_mut(key.item as usize)?;
+        let item = place.take_if(|item| item.handle == key.handle)?;
+        self.wheel(key.deferrable).stop(key.handle);
         self.free.push(key.item);
-        self.items.get_mut(key.item as usize)?.take().map(|item| item.value)
+        Some(item.value)
     }
 
-    /// Moves a pending timer to another tick; false if it is not pending.
-    pub fn modify(&mut self, key: Key, deadline: u64) -> bool {
+    /// Moves a pending timer to another tick, where it may have another key; `None` if it is not
+    /// pending.
+    pub fn modify(&mut self, key: Key, deadline: u64) -> Option<Key> {
         let wheel = self.wheel(key.deferrable);
-        wheel.update(key.handle, deadline.saturating_sub(wheel.now())).is_ok()
+        if wheel.update(key.handle, deadline.saturating_sub(wheel.now())).is_ok() {
+            return Some(key);
+        }
+        // It has expired and waits to be popped.
+        let value = self.remove(key)?;
+        Some(self.insert(deadline, key.deferrable, value))
     }
 
     /// Takes the next timer that has expired by tick `now`, in the order of the ticks; deferrable
     /// ones after the others.
     pub fn pop(&mut self, now: u64) -> Option<T> {
-        let mut expired = None;
-        if self.standard.expire_with(now, |_, expiry| expired = Some(expiry)) == 0 {
-            self.deferrable.expire_with(now, |_, expiry| expired = Some(expiry));
+        loop {
+            while let Some((place, handle)) = self.ready.pop() {
+                let item = self.items[place as usize].take_if(|item| item.handle == handle);
+                if let Some(item) = item {
+                    self.free.push(place);
+                    return Some(item.value);
+                }
+            }
+            if self.standard.expire(now, &mut self.expired) == 0
+                && self.deferrable.expire(now, &mut self.expired) == 0
+            {
+                return None;
+            }
+            let places = self.expired.drain(..).rev().map(Expiry::object);
+            self.ready
+                .extend(places.filter_map(|place| {
+                    Some((place, self.items[place as usize].as_ref()?.handle))
+                }));
         }
-        let place = expired?.object();
-        self.free.push(place);
-        self.items[place as usize].take().map(|item| item.value)
     }
 
     /// The tick at which the next timer expires that is not deferrable; see
     /// [`TimingWheel::next_expiry`] for how exact that is.
     pub fn next_expiry(&self) -> Option<u64> {
-        self.standard.next_expiry()
+        let ready = self.pending_ready().next().map(|_| self.standard.now());
+        ready.or_else(|| self.standard.next_expiry())
     }
 
     /// No timer of any kind expires before this tick. Cost: two loads.
     pub fn quiet_until(&self) -> u64 {
-        self.standard.quiet_until().min(self.deferrable.quiet_until())
+        let wheels = self.standard.quiet_until().min(self.deferrable.quiet_until());
+        if self.ready.is_empty() { wheels } else { 0 }
     }
 
     /// Pending timers that keep an idle thread from sleeping on: all but the deferrable ones.
     pub fn active(&self) -> usize {
-        self.standard.len()
+        self.standard.len() + self.pending_ready().filter(|item| !item.deferrable).count()
     }
 
     /// Pending timers.
     pub fn all(&self) -> usize {
-        self.standard.len() + self.deferrable.len()
+        self.items.len() - self.free.len()
     }
 
     /// What is pending, in no order.
@@ -128,12 +157,19 @@ impl<T, const RINGS: usize, const SLOTS: usize> TimerBase<T, RINGS, SLOTS> {
                 continue;
             };
             let wheel = if item.deferrable { &mut self.deferrable } else { &mut self.standard };
+            // One that waits to be popped has no deadline any more: it is due at once.
             let deadline = wheel.deadline(item.handle).unwrap_or(0);
             wheel.stop(item.handle);
             self.free.extend(u32::try_from(place));
             extracted.push((item.value, deadline, item.deferrable));
         }
         extracted
+    }
+
+    fn pending_ready(&self) -> impl Iterator<Item = &Item<T>> {
+        self.ready.iter().filter_map(|&(place, handle)| {
+            self.items[place as usize].as_ref().filter(|item| item.handle == handle)
+        })
     }
 
     fn wheel(&mut self, deferrable: bool) -> &mut Wheel<RINGS, SLOTS> {
@@ -180,14 +216,32 @@ mod tests {
     fn a_key_is_stale_once_its_timer_expired_or_was_removed() {
         let mut base = TimerBase::<u32>::new();
         let key = base.insert(5, false, 1);
-        assert!(base.modify(key, 9));
+        assert_eq!(base.modify(key, 9), Some(key));
         assert_eq!(base.remove(key), Some(1));
         let next = base.insert(5, false, 2);
         assert_eq!(next.item, key.item);
-        assert!(!base.modify(key, 1));
+        assert_eq!(base.modify(key, 1), None);
         assert_eq!(base.remove(key), None);
         assert_eq!(base.pop(5), Some(2));
         assert_eq!(base.remove(next), None);
+    }
+
+    #[test]
+    fn one_that_waits_to_be_popped_is_pending_and_can_be_removed_and_moved() {
+        let mut base = TimerBase::<u32>::new();
+        let keys: Vec<_> = (0..5).map(|value| base.insert(10, false, value)).collect();
+        let first = base.pop(10).unwrap() as usize;
+        assert_eq!((base.all(), base.active(), base.quiet_until()), (4, 4, 0));
+        assert_eq!(base.next_expiry(), Some(10));
+        let [removed, moved] = [(first + 1) % 5, (first + 2) % 5];
+        assert_eq!(base.remove(keys[removed]), Some(removed as u32));
+        let key = base.modify(keys[moved], 50).unwrap();
+        assert_ne!(key, keys[moved]);
+        assert_eq!(base.remove(keys[first]), None);
+        let rest: Vec<_> = core::iter::from_fn(|| base.pop(10)).collect();
+        assert_eq!((rest.len(), rest.contains(&(moved as u32))), (2, false));
+        assert_eq!((base.pop(49), base.pop(50)), (None, Some(moved as u32)));
+        assert_eq!((base.all(), base.next_expiry()), (0, None));
     }
 
     #[test]
