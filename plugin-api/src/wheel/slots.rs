@@ -89,16 +89,26 @@ impl<const RINGS: usize, const SLOTS: usize, const FEATURES: u32> Slots<RINGS, S
     /// Takes the last entry out of a slot.
     #[inline]
     pub(super) fn pop(&mut self, slot: usize) -> Option<u32> {
-        let mut list = List { top: self.tops[slot], ring: slot / SLOTS };
-        let mut place = [0; 1];
-        if self.take(&mut list, 1, &mut place) == 0 {
+        let top = self.tops[slot];
+        if top == 0 {
             return None;
         }
-        self.tops[slot] = list.top;
-        if list.top == 0 {
-            self.mark(slot, false);
+        let block = &self.blocks[top as usize / BLOCK];
+        let place = block[top as usize % BLOCK];
+        if top as usize % BLOCK > FIRST {
+            self.tops[slot] = top - 1;
+        } else {
+            let below = block[0];
+            self.free.push(top / BLOCK as u32);
+            self.tops[slot] = below;
+            if below == 0 {
+                self.mark(slot, false);
+            }
         }
-        Some(place[0])
+        if let Some(used) = self.used.get_mut(slot / SLOTS) {
+            *used -= 1;
+        }
+        Some(place)
     }
 
     /// Takes the entry at a position out of a slot; another one may come to stand there, which is

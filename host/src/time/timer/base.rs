@@ -1,8 +1,11 @@
 //! A thread's timers, as a pure structure: two wheels, and what their timers stand for.
 //!
-//! Linux's base is a cascade of 256 + 4 x 64 slots with linked lists. This one has the same
-//! contract on the [`TimingWheel`]: a timer that is moved to later, which is what most calls do,
-//! costs a store, and expiry reads arrays (`cargo bench --bench time`, rows `timer/…/cascade`).
+//! Linux's base was a cascade of 256 + 4 x 64 slots of linked lists, turned tick by tick. This one
+//! has the same contract on the [`TimingWheel`], because of what an idle host does: after an hour's
+//! sleep the cascade turns 3.6 million empty ticks, which takes 2.4 ms, and this one goes there in
+//! 30 ns; and it knows its next expiry without turning. Adding and moving costs 5 to 100 ns with
+//! 10^3 to 10^6 timers, one and a half to five times the cascade's, which has no keys to go stale;
+//! expiry costs the same at 10^6 (`cargo bench --bench time -- timer`).
 //! Deferrable timers have a wheel of their own, so that the other one alone bounds an idle sleep.
 
 use plugin_api::wheel::{DUPLICATE_STOP, Expiry, FAST_BITMAP, OVERFLOW, TimerHandle, TimingWheel};
