@@ -48,6 +48,7 @@ use core::fmt;
 
 mod geometry;
 mod handle;
+mod place;
 mod slots;
 mod turn;
 
@@ -57,12 +58,11 @@ pub use geometry::{
     Wheel16t2w512sl,
 };
 pub use handle::{Expiry, StartError, TimerHandle, UpdateError};
+use place::{NO_SLOT, Rest, Timer};
 use slots::Slots;
 
 /// Deadline of a timer that does not run.
 const NEVER: u64 = u64::MAX;
-/// Slot of a timer that has no entry.
-const NO_SLOT: u32 = u32::MAX;
 
 /// Timers of objects: each object, named by a number, has up to `TIMERS` timers of its own.
 ///
@@ -98,35 +98,6 @@ pub struct TimingWheel<
     /// Places of timers that do not run; some still have an entry.
     free: Vec<u32>,
     slots: Slots<RINGS, SLOTS, FEATURES>,
-}
-
-/// What an update and a stop look at: four to a cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(16))]
-struct Timer {
-    /// [`NEVER`] while it does not run.
-    deadline: u64,
-    /// Counts the starts and the ends, so it is odd while the timer runs.
-    generation: u32,
-    /// The slot its entry is in, or [`NO_SLOT`]; a running timer has an entry. The slot is examined
-    /// at the deadline or before.
-    slot: u32,
-}
-
-/// The rest of a timer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Rest {
-    expiry: u32,
-    /// Where its entry is, if it has one.
-    position: u32,
-}
-
-impl Timer {
-    /// Whether it runs, and is the one that the handle was given for.
-    #[inline]
-    fn is(&self, handle: TimerHandle) -> bool {
-        self.generation == handle.generation && self.deadline != NEVER
-    }
 }
 
 impl<
