@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::UdpSocket,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +16,8 @@ const PAYLOAD: usize = 64;
 const TICK: Duration = Duration::from_millis(1);
 /// How long the receiver waits for the next datagram before it believes that there is none.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How long a flood may last.
+const LONGEST: Duration = Duration::from_secs(30);
 /// Packets that the kernel keeps for a TAP whose reader is late.
 const QUEUE: u32 = 20_000;
 
@@ -67,27 +70,30 @@ impl<'a> Flood<'a> {
         account.received * 1_000 / u64::try_from(time.as_millis()).expect("a short time").max(1)
     }
 
-    /// Sends so many datagrams each second for a while, with something done meanwhile.
-    pub fn paced(&self, per_second: u64, time: Duration, meanwhile: impl FnOnce()) -> Account {
-        let mut account = Account::default();
+    /// Sends so many datagrams each second for as long as something is done meanwhile.
+    ///
+    /// # Panics
+    /// If the other does, or it takes too long.
+    pub fn paced(&self, per_second: u64, meanwhile: impl FnOnce()) -> Account {
+        let ends = AtomicBool::new(false);
         thread::scope(|scope| {
-            let flood = scope.spawn(|| self.run(|number| self.pace(number, per_second, time)));
-            meanwhile();
-            account = flood.join().expect("the flood says why");
-        });
-        account
+            let flood = scope.spawn(|| self.run(|number| self.pace(number, per_second, &ends)));
+            {
+                let _ends = Ends(&ends);
+                meanwhile();
+            }
+            flood.join().expect("the flood says why")
+        })
     }
 
-    fn pace(&self, number: &mut u64, per_second: u64, time: Duration) {
+    fn pace(&self, number: &mut u64, per_second: u64, ends: &AtomicBool) {
         let began = now();
-        loop {
+        while !ends.load(Ordering::Relaxed) {
             let since = now() - began;
-            let due = u128::from(per_second) * since.min(time).as_micros() / 1_000_000;
+            assert!(since < LONGEST, "what is done meanwhile takes too long");
+            let due = u128::from(per_second) * since.as_micros() / 1_000_000;
             while u128::from(*number) < due {
                 self.send(number);
-            }
-            if since >= time {
-                return;
             }
             pause(TICK);
         }
@@ -143,6 +149,15 @@ impl<'a> Flood<'a> {
         let links = self.sides.iter().map(|(side, interface)| side.dropped(interface));
         let sockets = self.sides.iter().map(|(side, _)| socket_drops(side));
         links.chain(sockets).sum::<u64>() + backlog_drops()
+    }
+}
+
+/// Ends a flood when dropped, also by a panic.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
