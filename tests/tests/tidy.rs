@@ -10,9 +10,10 @@ use std::{
 use gristmill_tests::SOURCE;
 
 /// What must be at the top of the tree.
-const TOP: [&str; 5] = ["Cargo.toml", "host", "plugin-api", "plugins", "tests"];
+const TOP: [&str; 7] =
+    ["Cargo.toml", "README.md", "host", "plugin-api", "plugins", "sdk-template", "tests"];
 /// What may be there besides; most of it because a tool wants it there.
-const TOP_TOO: [&str; 13] = [
+const TOP_TOO: [&str; 11] = [
     ".cargo",
     ".ci",
     ".clippy.toml",
@@ -23,9 +24,6 @@ const TOP_TOO: [&str; 13] = [
     ".rustfmt.toml",
     "Cargo.lock",
     "LICENSE",
-    "LICENSE",
-    "README.md",
-    "sdk-template",
     "target",
 ];
 

@@ -80,6 +80,11 @@ impl<T: Timers> Steady<T> {
 
     fn round(&mut self) -> f64 {
         let operations = f64::from(self.size) * RESTARTS * ROUND as f64 / TIME_OUT as f64;
+        #[expect(
+            clippy::cast_sign_loss,
+            clippy::cast_possible_truncation,
+            reason = "a positive number of operations"
+        )]
         measure(operations as usize, || self.advance(ROUND))
     }
 
