@@ -1,6 +1,5 @@
 //! The kernel's own packets through the host: TAPs and veth pairs, with `ping`, TCP and
 //! `traceroute` on either side.
-#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::{fs, time::Duration};
 

@@ -1,6 +1,5 @@
 //! A plugin is loaded into a graph that forwards, and taken out again: no packet is missing, and
 //! none comes twice.
-#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::{
     io::{Write, stderr},
