@@ -265,20 +265,20 @@ impl Show {
         if self.lines > 0 {
             text.push_str(&format!("\x1b[{}A\x1b[J", self.lines));
         }
-        let table = self.table(control);
+        let table = self.table(control, REFRESH);
         self.lines = table.lines().count();
         text.push_str(&table);
         say(&text);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "for people")]
-    fn table(&mut self, control: &Control) -> String {
+    fn table(&mut self, control: &Control, period: Nanos) -> String {
         let mut text = String::from(
             "Node                      Plugin             Calls       Vectors  Vec/Call  Clocks/Pkt    Mpps\n",
         );
         for sum in busy_nodes(control) {
             let before = self.last.insert(sum.name.clone(), sum.vectors).unwrap_or(0);
-            let mpps = (sum.vectors - before) as f64 * 1e3 / REFRESH.0 as f64;
+            let mpps = (sum.vectors - before) as f64 * 1e3 / period.0 as f64;
             let plugin = control.host.listeners.lock().name(sum.owner);
             text.push_str(&format!(
                 "{:<25} {:<12} {:>11} {:>13} {:>9.1} {:>11.1} {:>7.2}\n",
@@ -306,7 +306,8 @@ impl Show {
         if !self.quiet {
             self.refresh(control);
         } else {
-            say(&self.table(control));
+            let whole = Nanos(self.stopped.0 - self.began.0);
+            say(&self.table(control, whole));
         }
         say(&format!(
             "\n{HOT} was loaded into the running graph in {:.0} us; the workers were held for {:.1} us\n\

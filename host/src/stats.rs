@@ -1,10 +1,10 @@
 //! What was: the counters of nodes and drops, summed by the reader. No thread is stopped for it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
     control::Control,
-    graph::{NodeKind, Owner, Severity, node::NodeStats},
+    graph::{NodeKind, Owner, PlanNode, Severity, node::NodeStats},
 };
 
 /// What a node did since the counters were last cleared.
@@ -16,6 +16,9 @@ pub struct NodeReport {
     pub owner: Owner,
     /// When it is dispatched.
     pub kind: NodeKind,
+    /// Whether the thread dispatches it: always for internal nodes; for inputs whether it polls
+    /// them.
+    pub state: NodeState,
     /// The thread; `None` for the sum of all.
     pub thread: Option<u32>,
     /// Dispatches.
@@ -28,6 +31,43 @@ pub struct NodeReport {
     pub max_clocks: u64,
     /// Panics.
     pub panics: u64,
+}
+
+/// Whether a thread dispatches a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Dispatched with the packets enqueued to it.
+    Active,
+    /// An input that is dispatched every turn.
+    Polling,
+    /// An input that is dispatched every turn, on a thread that may sleep until a descriptor says
+    /// that packets wait.
+    Interrupt,
+    /// An input that this thread does not dispatch.
+    Disabled,
+}
+
+impl NodeState {
+    fn of(node: &PlanNode, thread: u32) -> Self {
+        let polled = node.threads.as_ref().is_none_or(|threads| threads.contains(&thread));
+        match (node.kind, polled, node.wakes) {
+            (NodeKind::Internal, ..) => Self::Active,
+            (_, false, _) => Self::Disabled,
+            (NodeKind::Input, true, true) => Self::Interrupt,
+            (_, true, _) => Self::Polling,
+        }
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Active => "active",
+            Self::Polling => "polling",
+            Self::Interrupt => "interrupt",
+            Self::Disabled => "disabled",
+        })
+    }
 }
 
 impl NodeReport {
@@ -88,6 +128,7 @@ impl Control {
                     name: node.name.to_string(),
                     owner: node.owner,
                     kind: node.kind,
+                    state: NodeState::of(node, thread),
                     thread: Some(thread),
                     calls: stats.calls.get().wrapping_sub(calls),
                     vectors: stats.vectors.get().wrapping_sub(vectors),

@@ -76,6 +76,7 @@ pub use error::Error;
 pub use frame::Frame;
 pub use grace::{Grace, GraceDomain, GraceReader};
 pub use gristmill_abi as abi;
+pub use gristmill_abi::declaration::CounterDecl;
 pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
 pub use next::{NextIndex, NextNodes, Target};

@@ -125,19 +125,22 @@ pub(crate) const fn decl<P: Plugin>(
     }
 }
 
+/// Makes the plugin with those settings, of which it must know all.
+pub(crate) fn make<P: Plugin>(host: Host, entries: &[ConfigEntry<'_>]) -> Result<P, Error> {
+    let config = Config::new(entries);
+    let plugin = P::create(host, &config)?;
+    match config.unknown() {
+        Some(key) => Err(Error::new(format!("unknown setting {key:?}"))),
+        None => Ok(plugin),
+    }
+}
+
 unsafe extern "C" fn create<P: Plugin>(
     host: PluginHandle,
     config: List<'_, ConfigEntry<'_>>,
     error: *mut ErrorText,
 ) -> Opaque {
-    let made = contain(|| {
-        let config = Config::new(config.as_slice());
-        let plugin = P::create(Host::new(host), &config)?;
-        match config.unknown() {
-            Some(key) => Err(Error::new(format!("unknown setting {key:?}"))),
-            None => Ok(plugin),
-        }
-    });
+    let made = contain(|| make::<P>(Host::new(host), config.as_slice()));
     // SAFETY: the host passes room for an error.
     match settle(made, unsafe { &mut *error }) {
         Ok(plugin) => Arc::into_raw(Arc::new(plugin)).cast_mut().cast(),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use gristmill_abi::{
     Head,
     buffer::DATA,
+    declaration::ConfigEntry,
     frame::{FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN, ThreadCtx},
 };
 
@@ -23,12 +24,28 @@ pub use self::{
     device::{DeviceBench, LoopClocks},
     namespace::Namespace,
 };
-use crate::{Buffer, Frame, Host, InterfaceIndex, NextNodes, Node, ThreadIndex, export};
+use crate::{
+    Buffer, Error, Frame, Host, InterfaceIndex, NextNodes, Node, Plugin, ThreadIndex, export,
+    plugin::make,
+};
 
 /// A host with which plugins can be made in tests; it has no services.
 pub fn host() -> Host {
     export::attach(host_table());
     Host::new(0)
+}
+
+/// A plugin made as the host makes it, with these settings, keys and values as text, in its section
+/// of the configuration. It is not started.
+///
+/// # Errors
+/// What [`Plugin::create`] says, or that it does not know a setting.
+pub fn create<P: Plugin>(settings: &[(&str, &str)]) -> Result<P, Error> {
+    let entries: Vec<ConfigEntry<'_>> = settings
+        .iter()
+        .map(|&(key, value)| ConfigEntry { key: key.into(), value: value.into() })
+        .collect();
+    make(host(), &entries)
 }
 
 /// A bench holding one node under test.

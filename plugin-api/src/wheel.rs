@@ -28,17 +28,19 @@
 //!
 //! ```text
 //! rings of slots        a slot is a stack of blocks of entries    timers, by place
-//! fast  [ ][ ][*][ ]    top ─▶ [below, slot, 7, 3, 9]             7: deadline 612, examined 600
+//! fast  [ ][ ][*][ ]    top ─▶ [below, 7, 3, 9]                   7: deadline 612, slot 88
 //! slow  [ ][*][ ][ ]             │
-//! ...                            ▼ [below, slot, 30 entries]
+//! ...                            ▼ [below, 31 entries]
 //! ```
 //! A timer has at most one *entry*, in a slot that is examined at its deadline **or before**. So a
 //! restart for later only writes the new deadline, and a stop only marks the timer: the entry stays
 //! and is put right when its slot comes round, once per time-out and not once per packet. A timer
 //! that is started again takes the entry its place still has. Only a timer that moves *before* its
 //! examination is taken out of its slot, by the position it knows, in constant time.
-//! Expiry reads entries one beside the other and their timers with independent loads, where a
-//! linked list would wait for memory at each step.
+//! Expiry reads entries one beside the other and their timers with loads that do not wait for each
+//! other. Linked lists are cheaper while everything fits into the caches, and for a move to before;
+//! this is cheaper where restarts and expiries of very many timers miss them
+//! (`cargo bench --bench time`, peer `linked-wheel`).
 //!
 //! Source: Varghese & Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
 
@@ -48,6 +50,7 @@ use core::fmt;
 
 mod geometry;
 mod handle;
+mod place;
 mod slots;
 mod turn;
 
@@ -57,6 +60,7 @@ pub use geometry::{
     Wheel16t2w512sl,
 };
 pub use handle::{Expiry, StartError, TimerHandle, UpdateError};
+use place::{NO_SLOT, Rest, Timer};
 use slots::Slots;
 
 /// Deadline of a timer that does not run.
@@ -91,32 +95,11 @@ pub struct TimingWheel<
     /// The tick at which the overflow list is examined.
     overflow_due: u64,
     timers: Vec<Timer>,
+    /// As many.
+    rests: Vec<Rest>,
     /// Places of timers that do not run; some still have an entry.
     free: Vec<u32>,
     slots: Slots<RINGS, SLOTS, FEATURES>,
-}
-
-/// Two to a cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-struct Timer {
-    /// [`NEVER`] while it does not run.
-    deadline: u64,
-    /// The tick at which its entry is examined; never after its deadline.
-    examined: u64,
-    expiry: u32,
-    /// Counts the starts and the ends, so it is odd while the timer runs.
-    generation: u32,
-    /// Where its entry is, 0 for nowhere; a running timer has an entry.
-    position: u32,
-}
-
-impl Timer {
-    /// Whether it runs, and is the one that the handle was given for.
-    #[inline]
-    fn is(&self, handle: TimerHandle) -> bool {
-        self.generation == handle.generation && self.deadline != NEVER
-    }
 }
 
 impl<
@@ -187,6 +170,7 @@ impl<
             running: 0,
             overflow_due: NEVER,
             timers: Vec::new(),
+            rests: Vec::new(),
             free: Vec::new(),
             slots: Slots::new(),
         };
@@ -215,15 +199,16 @@ impl<
             Some(place) => place,
             None => self.add_place()?,
         };
+        self.rests[place as usize].expiry = expiry;
         let timer = &mut self.timers[place as usize];
-        timer.expiry = expiry;
         timer.deadline = deadline;
         timer.generation = timer.generation.wrapping_add(1);
         let handle = TimerHandle { place, generation: timer.generation };
+        let slot = timer.slot;
         self.running += 1;
-        if timer.position == 0 {
+        if slot == NO_SLOT {
             self.place(place, deadline);
-        } else if deadline < timer.examined {
+        } else if deadline < self.examined(slot) {
             self.replace(place, deadline);
         }
         Ok(handle)
@@ -258,7 +243,8 @@ impl<
             .ok_or(UpdateError::Overlong { interval, longest: Self::MAX_INTERVAL })?;
         let timer = self.running_timer(handle).ok_or(UpdateError::NotRunning)?;
         timer.deadline = deadline;
-        if deadline < timer.examined {
+        let slot = timer.slot;
+        if deadline < self.examined(slot) {
             self.replace(handle.place, deadline);
         }
         Ok(())
@@ -359,19 +345,15 @@ impl<
             self.reserve((self.timers.len() * 2).max(32));
         }
         let place = u32::try_from(self.timers.len()).map_err(|_| StartError::Full)?;
-        self.timers.push(Timer {
-            deadline: NEVER,
-            examined: 0,
-            expiry: 0,
-            generation: 0,
-            position: 0,
-        });
+        self.timers.push(Timer { deadline: NEVER, generation: 0, slot: NO_SLOT });
+        self.rests.push(Rest::default());
         Ok(place)
     }
 
     /// Makes room for that many timers, their places in the free list, and their entries.
     fn reserve(&mut self, timers: usize) {
         self.timers.reserve_exact(timers.saturating_sub(self.timers.len()));
+        self.rests.reserve_exact(timers.saturating_sub(self.rests.len()));
         self.free.reserve_exact(timers.saturating_sub(self.free.len()));
         self.slots.reserve(timers);
     }

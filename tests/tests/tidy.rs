@@ -12,7 +12,7 @@ use gristmill_tests::SOURCE;
 /// What must be at the top of the tree.
 const TOP: [&str; 5] = ["Cargo.toml", "host", "plugin-api", "plugins", "tests"];
 /// What may be there besides; most of it because a tool wants it there.
-const TOP_TOO: [&str; 12] = [
+const TOP_TOO: [&str; 13] = [
     ".cargo",
     ".ci",
     ".clippy.toml",
@@ -22,6 +22,8 @@ const TOP_TOO: [&str; 12] = [
     ".gitignore",
     ".rustfmt.toml",
     "Cargo.lock",
+    "LICENSE",
+    "LICENSE",
     "README.md",
     "sdk-template",
     "target",

@@ -15,7 +15,7 @@ use super::{
     command::command,
     declarations::Declarations,
     generation::{Generation, PluginMaker},
-    inspect::{Inspected, inspect},
+    inspect::{Inspected, Ownership, inspect},
     registry,
 };
 use crate::{
@@ -68,10 +68,14 @@ impl Control {
         wanted: &str,
         file: Option<OwnedFd>,
     ) -> Result<LoadReport, LoadError> {
-        let path =
-            if wanted.contains('/') { PathBuf::from(wanted) } else { self.search.find(wanted)? };
+        let by_name = !wanted.contains('/');
+        let path = if by_name { self.search.find(wanted)? } else { PathBuf::from(wanted) };
+        let mut trust = self.trust;
+        if by_name && self.search.is_beside_executable(&path) {
+            trust.ownership = Ownership::Unchecked; // Who owns that directory owns the host.
+        }
         let began = self.host.now();
-        let inspected = inspect(&path, file, &self.trust)?;
+        let inspected = inspect(&path, file, &trust)?;
         let inspected_at = self.host.now();
         self.check_name(&inspected)?;
         let image = self.images.map(&inspected, self.table)?;

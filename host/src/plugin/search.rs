@@ -21,6 +21,8 @@ const AT_SECURE: usize = 23;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPath {
     places: Vec<PathBuf>,
+    /// The executable's own directory, unless the process is privileged.
+    beside: Option<PathBuf>,
 }
 
 impl SearchPath {
@@ -51,12 +53,20 @@ impl SearchPath {
             places.push(prefix.join("lib/gristmill/plugins"));
             places.push(prefix.join("lib").join(MULTIARCH).join("gristmill/plugins"));
         }
-        Self { places }
+        Self { places, beside: beside.map(Path::to_path_buf) }
     }
 
     /// The directories, in order.
     pub fn places(&self) -> &[PathBuf] {
         &self.places
+    }
+
+    /// Whether a file lies beside the executable: whoever can replace it can replace the host.
+    pub fn is_beside_executable(&self, file: &Path) -> bool {
+        let of = |beside: &PathBuf| {
+            file.parent().is_some_and(|place| place == beside || place == beside.join("deps"))
+        };
+        self.beside.as_ref().is_some_and(of)
     }
 
     /// The file of the plugin `name`.
@@ -142,8 +152,10 @@ mod tests {
     #[test]
     fn a_plugin_is_found_by_its_name_in_the_first_directory_that_has_it() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let path =
-            SearchPath { places: vec![first.path().to_path_buf(), second.path().to_path_buf()] };
+        let path = SearchPath {
+            places: vec![first.path().to_path_buf(), second.path().to_path_buf()],
+            beside: None,
+        };
         let file = second.path().join("libacme_dpi_plugin.so");
         fs::write(&file, "").unwrap();
         assert_eq!(path.find("acme-dpi").unwrap(), file);

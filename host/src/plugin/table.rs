@@ -98,7 +98,7 @@ unsafe extern "C" fn log(table: *const HostTable, plugin: PluginHandle, level: u
         // SAFETY: as above.
         let host = unsafe { host_of(shared) };
         let name = host.owner_name(Owner(plugin));
-        let class = if plugin == 0 { "plugin" } else { name.as_str() };
+        let class = if plugin == 0 { "panic" } else { name.as_str() };
         host.log.write(level_of(level), class, text.as_str());
         Status::OK
     });

@@ -136,7 +136,8 @@ impl<F> Timer<F> {
     fn key(&self) -> Option<Key> {
         let bits = self.handle.load(Ordering::Relaxed);
         let item = self.item.load(Ordering::Relaxed);
-        (bits != 0).then(|| Key { item, handle: TimerHandle::from_bits(bits) })
+        let handle = TimerHandle::from_bits(bits);
+        (bits != 0).then_some(Key { item, handle, deferrable: self.deferrable })
     }
 }
 

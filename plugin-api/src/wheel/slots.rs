@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! block, 128 bytes:  word 0   last word of the full block below, 0 for none
-//!                    word 1   the slot it belongs to
-//!                    word 2…  entries: places of timers
+//!                    word 1…  entries: places of timers
 //! ```
 //! A *position* is the number of a word among all blocks; a slot is the position of its last entry.
-//! Only a slot's top block is ever partly filled, so n entries need at most n / 30 blocks more than
+//! Only a slot's top block is ever partly filled, so n entries need at most n / 31 blocks more than
 //! there are slots in use.
 
 #![expect(clippy::cast_possible_truncation, reason = "there are fewer than 2^32 words and slots")]
@@ -15,7 +14,7 @@ use super::FAST_BITMAP;
 
 const BLOCK: usize = 32;
 /// First word of a block that holds an entry.
-const FIRST: usize = 2;
+const FIRST: usize = 1;
 /// Entries of a block.
 pub(super) const BLOCK_ENTRIES: usize = BLOCK - FIRST;
 
@@ -35,7 +34,10 @@ pub(super) struct Slots<const RINGS: usize, const SLOTS: usize, const FEATURES: 
 
 /// The entries of a slot, taken out of it.
 #[derive(Debug)]
-pub(super) struct List(u32);
+pub(super) struct List {
+    top: u32,
+    ring: usize,
+}
 
 impl<const RINGS: usize, const SLOTS: usize, const FEATURES: u32> Slots<RINGS, SLOTS, FEATURES> {
     const WORDS: usize = SLOTS.div_ceil(64);
@@ -87,21 +89,32 @@ impl<const RINGS: usize, const SLOTS: usize, const FEATURES: u32> Slots<RINGS, S
     /// Takes the last entry out of a slot.
     #[inline]
     pub(super) fn pop(&mut self, slot: usize) -> Option<u32> {
-        let mut list = List(self.tops[slot]);
-        let mut place = [0; 1];
-        if self.take(&mut list, 1, &mut place) == 0 {
+        let top = self.tops[slot];
+        if top == 0 {
             return None;
         }
-        self.tops[slot] = list.0;
-        if list.0 == 0 {
-            self.mark(slot, false);
+        let block = &self.blocks[top as usize / BLOCK];
+        let place = block[top as usize % BLOCK];
+        if top as usize % BLOCK > FIRST {
+            self.tops[slot] = top - 1;
+        } else {
+            let below = block[0];
+            self.free.push(top / BLOCK as u32);
+            self.tops[slot] = below;
+            if below == 0 {
+                self.mark(slot, false);
+            }
         }
-        Some(place[0])
+        if let Some(used) = self.used.get_mut(slot / SLOTS) {
+            *used -= 1;
+        }
+        Some(place)
     }
 
-    /// Takes the entry at a position out; another one may come to stand there, which is returned.
-    pub(super) fn remove(&mut self, position: u32) -> Option<u32> {
-        let slot = self.blocks[position as usize / BLOCK][1] as usize;
+    /// Takes the entry at a position out of a slot; another one may come to stand there, which is
+    /// returned. The position itself is only written to, so that nothing waits for it.
+    #[inline]
+    pub(super) fn remove(&mut self, slot: usize, position: u32) -> Option<u32> {
         let top = self.tops[slot];
         let last = self.pop(slot)?;
         if top == position {
@@ -115,14 +128,14 @@ impl<const RINGS: usize, const SLOTS: usize, const FEATURES: u32> Slots<RINGS, S
     #[inline]
     pub(super) fn detach(&mut self, slot: usize) -> List {
         self.mark(slot, false);
-        List(core::mem::take(&mut self.tops[slot]))
+        List { top: core::mem::take(&mut self.tops[slot]), ring: slot / SLOTS }
     }
 
     /// Puts what is left of a detached slot back; it must be empty.
     #[inline]
     pub(super) fn attach(&mut self, slot: usize, list: List) {
-        if list.0 != 0 {
-            self.tops[slot] = list.0;
+        if list.top != 0 {
+            self.tops[slot] = list.top;
             self.mark(slot, true);
         }
     }
@@ -130,22 +143,22 @@ impl<const RINGS: usize, const SLOTS: usize, const FEATURES: u32> Slots<RINGS, S
     /// Takes up to `limit` entries, but no more than a block, off a list; returns how many.
     #[inline]
     pub(super) fn take(&mut self, list: &mut List, limit: usize, places: &mut [u32]) -> usize {
-        if list.0 == 0 {
+        if list.top == 0 {
             return 0;
         }
-        let number = list.0 / BLOCK as u32;
+        let number = list.top / BLOCK as u32;
         let block = &self.blocks[number as usize];
-        let end = list.0 as usize % BLOCK + 1;
+        let end = list.top as usize % BLOCK + 1;
         let count = limit.min(end - FIRST).min(places.len());
         places[..count].copy_from_slice(&block[end - count..end]);
-        if let Some(used) = self.used.get_mut(block[1] as usize / SLOTS) {
+        if let Some(used) = self.used.get_mut(list.ring) {
             *used -= count;
         }
         if count == end - FIRST {
-            list.0 = block[0];
+            list.top = block[0];
             self.free.push(number);
         } else {
-            list.0 -= count as u32;
+            list.top -= count as u32;
         }
         count
     }
@@ -195,7 +208,6 @@ impl<const RINGS: usize, const SLOTS: usize, const FEATURES: u32> Slots<RINGS, S
         });
         let block = &mut self.blocks[number as usize];
         block[0] = below;
-        block[1] = slot as u32;
         if below == 0 {
             self.mark(slot, true);
         }

@@ -1,7 +1,7 @@
 //! How the wheel turns: from one occupied slot to the next, dealing the slower rings on the way.
 
 use super::slots::BLOCK_ENTRIES;
-use super::{Expiry, NEVER, OVERFLOW, TimingWheel};
+use super::{Expiry, NEVER, NO_SLOT, OVERFLOW, TimingWheel};
 
 /// No timer has a deadline at or before this tick.
 const NONE_DUE: u64 = 0;
@@ -180,15 +180,28 @@ impl<
                 continue;
             }
             let timer = &mut self.timers[place as usize];
-            timer.position = 0;
+            timer.slot = NO_SLOT;
             if deadline != NEVER {
-                on_expiry(Expiry::unpack(timer.expiry));
                 timer.deadline = NEVER;
                 timer.generation = timer.generation.wrapping_add(1);
+                on_expiry(Expiry::unpack(self.rests[place as usize].expiry));
                 self.running -= 1;
                 self.free.push(place);
             }
         }
+    }
+
+    /// The tick at which a slot is examined next. For the overflow list, and for what is left in
+    /// the slot under the hand, a tick too late: such a timer is moved rather than left.
+    #[inline]
+    pub(super) fn examined(&self, slot: u32) -> u64 {
+        if slot as usize == Self::OVERFLOW_SLOT {
+            return NEVER;
+        }
+        let bits = Self::BITS * (slot / slot_number(SLOTS));
+        let turned = self.hand >> bits;
+        let ahead = u64::from(slot).wrapping_sub(turned).wrapping_sub(1) % SLOTS as u64 + 1;
+        (turned + ahead) << bits
     }
 
     /// Gives a timer an entry where it is examined at its deadline or as late before as possible.
@@ -202,9 +215,8 @@ impl<
         };
         self.due = self.due.min(examined);
         let position = self.slots.push(slot, place);
-        let timer = &mut self.timers[place as usize];
-        timer.examined = examined;
-        timer.position = position;
+        self.timers[place as usize].slot = slot_number(slot);
+        self.rests[place as usize].position = position;
     }
 
     #[inline]
@@ -226,9 +238,10 @@ impl<
 
     /// Moves a timer to where it is examined sooner.
     pub(super) fn replace(&mut self, place: u32, deadline: u64) {
-        let position = self.timers[place as usize].position;
-        if let Some(moved) = self.slots.remove(position) {
-            self.timers[moved as usize].position = position;
+        let slot = self.timers[place as usize].slot as usize;
+        let position = self.rests[place as usize].position;
+        if let Some(moved) = self.slots.remove(slot, position) {
+            self.rests[moved as usize].position = position;
         }
         self.place(place, deadline);
     }
@@ -245,4 +258,10 @@ fn index<const SLOTS: usize>(turned: u64) -> usize {
 #[expect(clippy::cast_possible_truncation, reason = "a handful of rings")]
 fn level(ring: usize) -> u32 {
     ring as u32
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "below 2^19")]
+fn slot_number(slot: usize) -> u32 {
+    slot as u32
 }

@@ -36,6 +36,9 @@ impl Command for CreatePcap {
         if input.is_none() && output.is_none() {
             return Err("an input, an output, or both".into());
         }
+        if output.is_some() && !args.may_open("output") {
+            return Err("output: only who has the host's rights may have it write files".into());
+        }
         let mac = args.mac("hw-addr");
         if let Some([first, ..]) = mac
             && first & 1 != 0

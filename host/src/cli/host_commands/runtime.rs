@@ -25,9 +25,9 @@ fn show(
     let all = call.args.find("all").is_some();
     let reports = control.node_reports();
     for thread in control.host.threads() {
-        let [name, kind] = ["Name", "Kind"].map(Column::text);
+        let [name, kind, state] = ["Name", "Kind", "State"].map(Column::text);
         let numbers = ["Calls", "Vectors", "Vectors/Call", "Clocks/Packet", "Max-Clocks", "Panics"];
-        let columns = [name, kind].into_iter().chain(numbers.map(Column::number));
+        let columns = [name, kind, state].into_iter().chain(numbers.map(Column::number));
         let title = if thread.index == 0 {
             "Thread 0 main".to_owned()
         } else {
@@ -39,6 +39,7 @@ fn show(
             table.row([
                 Cell::Text(report.name.clone()),
                 Cell::display(report.kind),
+                Cell::display(report.state),
                 Cell::Unsigned(report.calls),
                 Cell::Unsigned(report.vectors),
                 Cell::float(report.vectors_per_call(), 2),

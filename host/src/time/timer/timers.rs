@@ -215,10 +215,10 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
         let wake = !timer.deferrable
             && thread.idle.load(Ordering::Relaxed)
             && state.base.next_expiry().is_none_or(|next| deadline < next);
-        if !timer.key().is_some_and(|key| state.base.modify(key, deadline)) {
-            let key = state.base.insert(deadline, timer.deferrable, timer.clone());
-            timer.set_key(Some(key));
-        }
+        let moved = timer.key().and_then(|key| state.base.modify(key, deadline));
+        let key =
+            moved.unwrap_or_else(|| state.base.insert(deadline, timer.deferrable, timer.clone()));
+        timer.set_key(Some(key));
         thread.quiet_until.store(state.base.quiet_until(), Ordering::Release);
         wake
     }
