@@ -266,3 +266,16 @@ fn a_capture_comes_out_as_expected_byte_for_byte() {
         }
     }
 }
+
+#[test]
+fn a_groups_address_is_refused_before_any_file_is_touched() {
+    let lab = Lab::options().plugins(&["pcap"]).start();
+    let file = lab.directory().join("out.pcap");
+    fs::write(&file, "kept").unwrap();
+    let create = |mac: &str| format!("create pcap hw-addr {mac} output {}", file.display());
+    assert!(lab.refused(&create("03:00:5e:00:53:00")).contains("hw-addr"));
+    assert_eq!(fs::read(&file).unwrap(), b"kept");
+    lab.run(&create("02:00:5e:00:53:00"));
+    assert_eq!(lab.run("show interface").text(0, "MAC"), "02:00:5e:00:53:00");
+    lab.finish();
+}
