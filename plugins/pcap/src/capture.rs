@@ -1,254 +1,306 @@
-//! A capture file, record by record: pcap with micro- or nanoseconds, and pcapng.
+//! Reads captures, pcap and pcapng, a record at a time. Here a record is cut out of the file by
+//! its length, so that nothing more is read for it than it can be long; what is in it, the parser
+//! of `pcap_parser` tells.
+//!
+//! ```text
+//! pcap:   header 24 B │ record: seconds u32 │ fraction u32 │ length u32 │ original u32 │ bytes
+//! pcapng: block: type u32 │ length u32 │ body, padded to 4 B │ length u32
+//! ```
 
-use std::{fs::File, path::PathBuf};
+mod section;
 
-use pcap_parser::{
-    Block, PcapBlockOwned, PcapError, create_reader,
-    traits::{PcapNGPacketBlock, PcapReaderIterator},
+use std::{
+    io::{self, ErrorKind, Read},
+    ops::Range,
+    path::{Path, PathBuf},
 };
 
-/// Bytes that are read ahead; also the longest record there may be. Twice what any tool writes.
-const BUFFER: usize = 512 << 10;
+use pcap_parser::{
+    PcapHeader, SHB_MAGIC, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
+    parse_pcap_header,
+};
 
-/// What packets begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layer {
-    /// An Ethernet header.
-    Ethernet,
-    /// An IP header.
-    Ip,
-}
+use self::section::{Meaning, Section};
 
-impl Layer {
-    /// That of a link type (`LINKTYPE_*`), if it is one of the two.
-    fn of(link_type: i32) -> Option<Self> {
-        // The upper bits tell of a frame check sequence.
-        match link_type & 0xffff {
-            1 => Some(Self::Ethernet),
-            12 | 101 | 228 | 229 => Some(Self::Ip),
-            _ => None,
-        }
-    }
-}
+/// Bytes of a pcap record's packet at most, as libpcap has it.
+const LONGEST_PACKET: usize = 256 * 1024;
+/// Bytes of a pcapng block that we look into at most; others are skipped, however long.
+const LONGEST_BLOCK: usize = 1024 * 1024;
 
-/// Why a capture cannot be read, or no further.
+const HEADER: usize = 24;
+const PCAP_MAGICS: [u32; 5] = [0xa1b2_c3d4, 0xd4c3_b2a1, 0xa1b2_3c4d, 0x4d3c_b2a1, 0xa1b2_cd34];
+
+/// Why a capture cannot be read any further.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: at offset {offset}: {what}", path.display())]
+#[error("{}: byte {offset}: {fault}", path.display())]
 pub(crate) struct CaptureError {
-    path: PathBuf,
-    offset: usize,
-    what: Fault,
+    pub(crate) path: PathBuf,
+    /// Where the record begins.
+    pub(crate) offset: u64,
+    pub(crate) fault: Fault,
 }
 
-/// What is wrong with a capture.
+/// What is wrong.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("the file is empty")]
-    Empty,
-    #[error("neither pcap nor pcapng")]
-    Unknown,
-    #[error("the file ends inside a record")]
-    CutOff,
-    #[error("a record of more than {BUFFER} bytes")]
-    TooLong,
-    #[error("a malformed record")]
-    Malformed,
-    #[error("a packet of interface {0}, which was not described")]
-    Undescribed(u32),
-    #[error("link type {0} is neither Ethernet nor raw IP")]
-    LinkType(i32),
-    #[error("no interface is described")]
-    NoInterface,
-    #[error("the file cannot be read")]
-    Read,
+#[non_exhaustive]
+pub(crate) enum Fault {
+    #[error("this is neither a pcap nor a pcapng capture")]
+    Format,
+    #[error("the file ends within this record")]
+    Cut,
+    #[error("a record of {0} bytes cannot be")]
+    Length(u64),
+    #[error("the two lengths of this block differ")]
+    Lengths,
+    #[error("this block is malformed")]
+    Block,
+    #[error("version {0} of pcapng is unknown")]
+    Version(u16),
+    #[error("there is no interface {0} in this section")]
+    Interface(u32),
+    #[error("more than {0} interfaces in a section")]
+    Interfaces(usize),
+    #[error("cannot read: {0}")]
+    Read(io::Error),
 }
 
-impl From<PcapError<&[u8]>> for Fault {
-    fn from(error: PcapError<&[u8]>) -> Self {
-        match error {
-            PcapError::Eof => Self::Empty,
-            PcapError::HeaderNotRecognized => Self::Unknown,
-            PcapError::Incomplete(_) | PcapError::UnexpectedEof => Self::CutOff,
-            PcapError::BufferTooSmall => Self::TooLong,
-            PcapError::ReadError => Self::Read,
-            PcapError::NomError(..) | PcapError::OwnedNomError(..) => Self::Malformed,
-        }
+/// A packet of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    /// Nanoseconds since 1970.
+    pub(crate) at_ns: u64,
+    /// What its first header is, by the numbers of the registry of link types.
+    pub(crate) link_type: u16,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// What a capture is read into.
+#[derive(Debug)]
+pub(crate) struct Buffer(Box<[u8]>);
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self(vec![0; LONGEST_BLOCK].into())
     }
 }
 
-/// A packet that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    /// When it was captured, in nanoseconds; only differences mean something.
-    pub(crate) time_ns: u64,
-    /// Bytes that were captured of it.
-    pub(crate) len: usize,
-}
-
-/// A capture that is being read.
-pub(crate) struct Capture {
+/// A capture that is read from its beginning.
+#[derive(Debug)]
+pub(crate) struct Capture<R> {
+    source: R,
     path: PathBuf,
-    reader: Box<dyn PcapReaderIterator + Send>,
-    sections: Sections,
+    buffer: Box<[u8]>,
+    /// What is read and not consumed.
+    ahead: Range<usize>,
+    /// Where in the file that begins.
+    offset: u64,
+    format: Format,
 }
 
-impl Capture {
-    /// Reads as far as the first packet.
-    pub(crate) fn open(path: PathBuf, file: File) -> Result<Self, CaptureError> {
-        let reader = match create_reader(BUFFER, file) {
-            Ok(reader) => reader,
-            Err(error) => return Err(CaptureError { path, offset: 0, what: error.into() }),
+#[derive(Debug)]
+enum Format {
+    Pcap(Pcap),
+    PcapNg(Section),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pcap {
+    is_big_endian: bool,
+    /// Eight more bytes in the header of a record.
+    is_modified: bool,
+    is_nanos: bool,
+    link_type: u16,
+}
+
+/// Where in the buffer a packet is.
+struct Found {
+    at_ns: u64,
+    link_type: u16,
+    bytes: Range<usize>,
+}
+
+impl<R: Read> Capture<R> {
+    /// Reads the header of the capture in `source`, which is the file at `path`.
+    pub(crate) fn open(source: R, path: &Path, buffer: Buffer) -> Result<Self, CaptureError> {
+        let mut capture = Self {
+            source,
+            path: path.to_owned(),
+            buffer: buffer.0,
+            ahead: 0..0,
+            offset: 0,
+            format: Format::PcapNg(Section::default()),
         };
-        let mut capture = Self { path, reader, sections: Sections::default() };
-        while capture.sections.layer.is_none() {
-            if let Step::End = capture.step(None)? {
-                return Err(capture.fault(Fault::NoInterface));
-            }
+        let magic = if capture.fill(4)? { word(capture.ahead(), false) } else { 0 };
+        if magic == SHB_MAGIC {
+            return Ok(capture);
         }
+        if !PCAP_MAGICS.contains(&magic) {
+            return Err(capture.error(0, Fault::Format));
+        }
+        if !capture.fill(HEADER)? {
+            return Err(capture.error(0, Fault::Cut));
+        }
+        let Ok((_, header)) = parse_pcap_header(capture.ahead()) else {
+            return Err(capture.error(0, Fault::Format));
+        };
+        capture.format = Format::Pcap(Pcap::of(&header));
+        capture.consume(HEADER);
         Ok(capture)
     }
 
-    /// What its packets begin with.
-    pub(crate) fn layer(&self) -> Layer {
-        self.sections.layer.unwrap_or(Layer::Ethernet)
+    /// The buffer, for another reading.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        Buffer(self.buffer)
     }
 
-    /// Packets left out so far, because they begin with something else than the first ones.
-    pub(crate) fn left_out(&self) -> u64 {
-        self.sections.left_out
-    }
-
-    /// Appends the next packet to `bytes`; `None` at the end of the file.
-    pub(crate) fn read(&mut self, bytes: &mut Vec<u8>) -> Result<Option<Record>, CaptureError> {
-        loop {
-            match self.step(Some(bytes))? {
-                Step::Packet(record) => return Ok(Some(record)),
-                Step::Other => {}
-                Step::End => return Ok(None),
+    /// The next packet; `None` at the end of the file.
+    pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
+        while self.fill(1)? {
+            let found = match self.format {
+                Format::Pcap(pcap) => Some(self.next_record(pcap)?),
+                Format::PcapNg(_) => self.next_block()?,
+            };
+            if let Some(Found { at_ns, link_type, bytes }) = found {
+                return Ok(Some(Record { at_ns, link_type, bytes: &self.buffer[bytes] }));
             }
+        }
+        Ok(None)
+    }
+
+    /// The link type of the packets read first, as far as it is known.
+    pub(crate) fn link_type(&self) -> Option<u16> {
+        match &self.format {
+            Format::Pcap(pcap) => Some(pcap.link_type),
+            Format::PcapNg(section) => section.link_type(),
         }
     }
 
-    /// Takes one block; without a place for packets, none is expected.
-    fn step(&mut self, bytes: Option<&mut Vec<u8>>) -> Result<Step, CaptureError> {
-        let fault = match self.reader.next() {
-            Ok((size, block)) => match self.sections.take(&block, bytes) {
-                Ok(step) => {
-                    self.reader.consume(size);
-                    return Ok(step);
-                }
-                Err(fault) => fault,
-            },
-            Err(PcapError::Eof) => return Ok(Step::End),
-            Err(PcapError::Incomplete(_)) => match self.reader.refill() {
-                Ok(()) => return Ok(Step::Other),
-                Err(error) => error.into(),
-            },
-            Err(error) => error.into(),
+    fn next_record(&mut self, pcap: Pcap) -> Result<Found, CaptureError> {
+        let at = self.offset;
+        let header = if pcap.is_modified { 24 } else { 16 };
+        if !self.fill(header)? {
+            return Err(self.error(at, Fault::Cut));
+        }
+        let len = word(&self.ahead()[8..], pcap.is_big_endian) as usize;
+        if len > LONGEST_PACKET {
+            return Err(self.error(at, Fault::Length(len as u64)));
+        }
+        if !self.fill(header + len)? {
+            return Err(self.error(at, Fault::Cut));
+        }
+        let parse = match pcap {
+            Pcap { is_modified: true, .. } => parse_pcap_frame_modified,
+            Pcap { is_big_endian: true, .. } => parse_pcap_frame_be,
+            _ => parse_pcap_frame,
         };
-        Err(self.fault(fault))
-    }
-
-    fn fault(&self, what: Fault) -> CaptureError {
-        CaptureError { path: self.path.clone(), offset: self.reader.consumed(), what }
-    }
-}
-
-/// What a block was.
-enum Step {
-    Packet(Record),
-    Other,
-    End,
-}
-
-/// What was said of the interfaces that were captured on.
-#[derive(Debug, Default)]
-struct Sections {
-    /// That of the first interface.
-    layer: Option<Layer>,
-    interfaces: Vec<Described>,
-    last_ns: u64,
-    left_out: u64,
-}
-
-/// A described interface.
-#[derive(Clone, Copy, Debug)]
-struct Described {
-    layer: Option<Layer>,
-    /// Units of its time stamps in a second.
-    units: u128,
-    /// Bytes captured of a packet at most; 0: all.
-    snaplen: usize,
-}
-
-impl Sections {
-    fn take(
-        &mut self,
-        block: &PcapBlockOwned<'_>,
-        bytes: Option<&mut Vec<u8>>,
-    ) -> Result<Step, Fault> {
-        let (interface, time, packet) = match block {
-            PcapBlockOwned::LegacyHeader(header) => {
-                let units = if header.is_nanosecond_precision() { 9 } else { 6 };
-                self.describe(header.network.0, units, 0)?;
-                return Ok(Step::Other);
-            }
-            PcapBlockOwned::Legacy(packet) => {
-                let units = self.interface(0)?.units;
-                let time = u128::from(packet.ts_sec) * units + u128::from(packet.ts_usec);
-                (0, Some(time), packet.data)
-            }
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => {
-                self.interfaces.clear();
-                return Ok(Step::Other);
-            }
-            PcapBlockOwned::NG(Block::InterfaceDescription(described)) => {
-                let snaplen = described.snaplen as usize;
-                self.describe(described.linktype.0, described.if_tsresol, snaplen)?;
-                return Ok(Step::Other);
-            }
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let time = u128::from(packet.ts_high) << 32 | u128::from(packet.ts_low);
-                (packet.if_id, Some(time), packet.packet_data())
-            }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                let data = packet.packet_data();
-                let snaplen = self.interface(0)?.snaplen;
-                let len = if snaplen == 0 { data.len() } else { data.len().min(snaplen) };
-                (0, None, &data[..len])
-            }
-            PcapBlockOwned::NG(_) => return Ok(Step::Other),
+        let Ok((_, record)) = parse(&self.ahead()[..header + len]) else {
+            return Err(self.error(at, Fault::Block));
         };
-        let described = self.interface(interface)?;
-        if described.layer != self.layer {
-            self.left_out += 1;
-            return Ok(Step::Other);
-        }
-        if let Some(time) = time {
-            let nanoseconds = time.saturating_mul(1_000_000_000) / described.units;
-            self.last_ns = u64::try_from(nanoseconds).unwrap_or(u64::MAX);
-        }
-        let Some(bytes) = bytes else { return Err(Fault::NoInterface) };
-        bytes.extend_from_slice(packet);
-        Ok(Step::Packet(Record { time_ns: self.last_ns, len: packet.len() }))
+        let unit = if pcap.is_nanos { 1 } else { 1_000 };
+        let at_ns = u64::from(record.ts_sec) * 1_000_000_000 + u64::from(record.ts_usec) * unit;
+        let first = self.ahead.start + header;
+        self.consume(header + len);
+        Ok(Found { at_ns, link_type: pcap.link_type, bytes: first..first + len })
     }
 
-    fn interface(&self, number: u32) -> Result<Described, Fault> {
-        let found = self.interfaces.get(number as usize).copied();
-        found.ok_or(Fault::Undescribed(number))
+    /// Reads a block; `None` if it is no packet.
+    fn next_block(&mut self) -> Result<Option<Found>, CaptureError> {
+        let at = self.offset;
+        if !self.fill(12)? {
+            return Err(self.error(at, Fault::Cut));
+        }
+        let Format::PcapNg(section) = &self.format else { return Ok(None) };
+        let Some(is_big_endian) = section.is_big_endian(self.ahead()) else {
+            return Err(self.error(at, Fault::Block));
+        };
+        let is_wanted = Section::wants(word(self.ahead(), is_big_endian));
+        let len = word(&self.ahead()[4..], is_big_endian) as usize;
+        if len < 12 || !len.is_multiple_of(4) || is_wanted && len > LONGEST_BLOCK {
+            return Err(self.error(at, Fault::Length(len as u64)));
+        }
+        if !is_wanted {
+            return self.skip(len).map(|()| None);
+        }
+        if !self.fill(len)? {
+            return Err(self.error(at, Fault::Cut));
+        }
+        if word(&self.ahead()[len - 4..], is_big_endian) as usize != len {
+            return Err(self.error(at, Fault::Lengths));
+        }
+        let first = self.ahead.start;
+        let Format::PcapNg(section) = &mut self.format else { return Ok(None) };
+        let meaning = section.read(&self.buffer[first..first + len], is_big_endian);
+        let meaning = meaning.map_err(|fault| self.error(at, fault))?;
+        self.consume(len);
+        Ok(meaning.map(|Meaning { at_ns, link_type, bytes }| Found {
+            at_ns,
+            link_type,
+            bytes: first + bytes.start..first + bytes.end,
+        }))
     }
 
-    /// `resolution`: as in pcapng, a power of 10, or with the highest bit set one of 2.
-    fn describe(&mut self, link_type: i32, resolution: u8, snaplen: usize) -> Result<(), Fault> {
-        let layer = Layer::of(link_type);
-        if self.layer.is_none() {
-            self.layer = Some(layer.ok_or(Fault::LinkType(link_type))?);
+    /// Passes over a record of `len` bytes.
+    fn skip(&mut self, len: usize) -> Result<(), CaptureError> {
+        let at = self.offset;
+        let mut left = len;
+        while left > 0 {
+            if !self.fill(1)? {
+                return Err(self.error(at, Fault::Cut));
+            }
+            let n = left.min(self.ahead.len());
+            self.consume(n);
+            left -= n;
         }
-        let power = u32::from(resolution & 0x7f);
-        let base: u128 = if resolution & 0x80 == 0 { 10 } else { 2 };
-        self.interfaces.push(Described { layer, units: base.saturating_pow(power), snaplen });
         Ok(())
     }
+
+    fn ahead(&self) -> &[u8] {
+        &self.buffer[self.ahead.clone()]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.ahead.start += n;
+        self.offset += n as u64;
+    }
+
+    /// Reads until there are `wanted` bytes; `false` if the file ends before.
+    fn fill(&mut self, wanted: usize) -> Result<bool, CaptureError> {
+        if self.ahead.start + wanted > self.buffer.len() {
+            self.buffer.copy_within(self.ahead.clone(), 0);
+            self.ahead = 0..self.ahead.len();
+        }
+        while self.ahead.len() < wanted {
+            match self.source.read(&mut self.buffer[self.ahead.end..]) {
+                Ok(0) => return Ok(false),
+                Ok(n) => self.ahead.end += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(self.offset, Fault::Read(error))),
+            }
+        }
+        Ok(true)
+    }
+
+    fn error(&self, offset: u64, fault: Fault) -> CaptureError {
+        CaptureError { path: self.path.clone(), offset, fault }
+    }
+}
+
+impl Pcap {
+    fn of(header: &PcapHeader) -> Self {
+        Self {
+            is_big_endian: header.is_bigendian(),
+            is_modified: header.is_modified_format(),
+            is_nanos: header.is_nanosecond_precision(),
+            // The upper half tells of checksums behind the packets.
+            link_type: u16::try_from(header.network.0 & 0xffff).unwrap_or(u16::MAX),
+        }
+    }
+}
+
+/// The first word of `bytes`.
+fn word(bytes: &[u8], is_big_endian: bool) -> u32 {
+    let word = bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    if is_big_endian { word.swap_bytes() } else { word }
 }
 
 #[cfg(test)]

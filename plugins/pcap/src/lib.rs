@@ -1,11 +1,21 @@
-//! `pcap`: interfaces that receive from a capture file and send into one.
+//! `pcap`: interfaces that replay a capture file, and write one.
+//!
+//! ```text
+//! file ─► capture ─► reading thread ─chunks─► input queue ─► packets … the graph
+//!                           └──────alarm────────┘ ▲ pace
+//! the graph … packets ─► output queue ─ring─► writing thread ─► file
+//! ```
 
+mod alarm;
 mod capture;
-mod command;
+mod cli;
 mod device;
+mod file;
+mod input;
 mod output;
+mod pace;
 mod reader;
-mod writer;
+mod report;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -16,8 +26,9 @@ use plugin_api::{
 };
 
 use crate::{
-    command::{CreatePcap, DeletePcap, ShowPcap},
-    device::{Info, PcapDevice},
+    cli::{CreatePcap, DeletePcap, ShowPcap},
+    device::PcapDevice,
+    report::Report,
 };
 
 /// The plugin: what it knows of its interfaces.
@@ -26,7 +37,7 @@ pub struct Pcap {
     host: Host,
     /// Captures are written nowhere else; `None`: wherever the host may write.
     output_directory: Option<PathBuf>,
-    interfaces: Mutex<BTreeMap<InterfaceIndex, Arc<Info>>>,
+    reports: Mutex<BTreeMap<InterfaceIndex, Arc<Report>>>,
 }
 
 impl Plugin for Pcap {
@@ -34,16 +45,16 @@ impl Plugin for Pcap {
 
     fn create(host: Host, config: &Config<'_>) -> Result<Self, Error> {
         let output_directory = config.text("output-directory").map(PathBuf::from);
-        if let Some(directory) = output_directory.as_deref().filter(|path| !path.is_absolute()) {
-            let text = format!("output-directory = {directory:?}: must begin with /");
-            return Err(Error::new(text));
+        if let Some(directory) = output_directory.as_ref().filter(|path| !path.is_absolute()) {
+            let directory = directory.display();
+            return Err(Error::new(format!("output-directory {directory}: must begin with /")));
         }
-        Ok(Self { host, output_directory, interfaces: Mutex::default() })
+        Ok(Self { host, output_directory, reports: Mutex::default() })
     }
 
     fn notify(self: &Arc<Self>, notice: Notice) {
         if let Notice::InterfaceRemoved(index) = notice {
-            self.interfaces.lock().remove(&index);
+            self.reports.lock().remove(&index);
         }
     }
 }

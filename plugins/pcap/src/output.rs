@@ -1,113 +1,274 @@
-//! Opens the file that packets are written into.
+//! The transmit queue: packets into a capture, which a thread of its own writes.
+//!
+//! What is in the ring is what will be in the file, whole records only.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Component, Path, PathBuf},
+    fs::File,
+    io, mem,
+    os::unix::fs::FileExt as _,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread::{self, JoinHandle},
 };
 
-use crate::capture::Layer;
+use plugin_api::TxFrame;
+use rtrb::{Consumer, Producer, RingBuffer};
 
-/// The mark of a pcap file with nanoseconds, in the byte order of the machine.
+use crate::{
+    device::LinkKind,
+    report::{OutputReport, Report},
+};
+
+/// Bytes that may wait to be written.
+const RING: usize = 16 * 1024 * 1024;
+/// Bytes of a packet that are kept at most.
+const SNAP_LEN: usize = 256 * 1024;
+/// Bytes of memory that are kept for what is written at once.
+const BATCH: usize = 1024 * 1024;
+/// Bytes before a packet.
+const RECORD: usize = 16;
+/// A pcap file in little-endian order, whose times are nanoseconds.
 const MAGIC: u32 = 0xa1b2_3c4d;
-/// Longest packet there may be.
-const SNAPLEN: u32 = 262_144;
 
-/// Why a capture is not written to a file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OutputError {
-    #[error("{} is not in {}, where captures are written", path.display(), directory.display())]
-    Outside { path: PathBuf, directory: PathBuf },
-    #[error("cannot open {}{}", path.display(), hint(source))]
-    Open { path: PathBuf, source: io::Error },
-    #[error("{} is not a regular file", .0.display())]
-    NotRegular(PathBuf),
-    #[error("{} is the input", .0.display())]
-    IsInput(PathBuf),
-    #[error("{} is being written by somebody else", .0.display())]
-    Busy(PathBuf),
-    #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+/// A capture that is written.
+#[derive(Debug)]
+pub(crate) struct OutputQueue {
+    ring: Producer<u8>,
+    /// `None` once it is dropped, which ends the thread as soon as all is written.
+    doorbell: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// The time, in nanoseconds since 1970, at which the host's clock was 0.
+    epoch_ns: u64,
+    report: Arc<Report>,
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    if error.raw_os_error() == Some(libc::ELOOP) { ", a symbolic link" } else { "" }
-}
-
-/// Opens the file, locks it, empties it and writes the header; how long that is.
-///
-/// Nothing is emptied but a regular file that is not a symbolic link, not `input`, and not being
-/// written by another interface.
-pub(crate) fn open(
-    path: &Path,
-    directory: Option<&Path>,
-    input: Option<&File>,
-    layer: Layer,
-) -> Result<(File, u64), OutputError> {
-    let path = &match directory {
-        Some(directory) => inside(path, directory)?,
-        None => path.to_owned(),
-    };
-    let cannot_open = |source| OutputError::Open { path: path.clone(), source };
-    let cannot_write = |source| OutputError::Write { path: path.clone(), source };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(cannot_open)?;
-    let metadata = file.metadata().map_err(cannot_open)?;
-    if !metadata.is_file() {
-        return Err(OutputError::NotRegular(path.clone()));
+impl OutputQueue {
+    /// Begins to write a capture into `file`, which is empty.
+    pub(crate) fn open(
+        file: File,
+        link: LinkKind,
+        epoch_ns: u64,
+        report: Arc<Report>,
+    ) -> io::Result<Self> {
+        let (mut queue, writer, rung) = Self::connect(RING, file, link, epoch_ns, report);
+        let name = format!("{}-write", queue.report.name);
+        let thread = thread::Builder::new().name(name).spawn(move || writer.run(&rung))?;
+        queue.thread = Some(thread);
+        Ok(queue)
     }
-    if let Some(input) = input {
-        let input = input.metadata().map_err(cannot_open)?;
-        if (input.dev(), input.ino()) == (metadata.dev(), metadata.ino()) {
-            return Err(OutputError::IsInput(path.clone()));
+
+    /// A queue and the writer at its other end, which no thread runs yet.
+    fn connect(
+        ring: usize,
+        file: File,
+        link: LinkKind,
+        epoch_ns: u64,
+        report: Arc<Report>,
+    ) -> (Self, Writer, Receiver<()>) {
+        let (ring, out) = RingBuffer::new(ring);
+        let (doorbell, rung) = mpsc::sync_channel(1);
+        let writer = Writer {
+            ring: out,
+            file,
+            header: header(link),
+            written: 0,
+            batch: Vec::new(),
+            report: Arc::clone(&report),
+        };
+        let queue = Self { ring, doorbell: Some(doorbell), thread: None, epoch_ns, report };
+        (queue, writer, rung)
+    }
+
+    /// Takes the first packets of the frame into the capture; how many. The writer may be too far
+    /// behind to take the others.
+    pub(crate) fn take(&mut self, frame: &TxFrame<'_>) -> usize {
+        let at_ns = self.epoch_ns.saturating_add(frame.now_ns());
+        let mut taken = 0;
+        while taken < frame.len() {
+            let len = frame.segments(taken).map(<[u8]>::len).sum::<usize>();
+            let kept = len.min(SNAP_LEN);
+            let Ok(mut chunk) = self.ring.write_chunk(RECORD + kept) else { break };
+            let (first, second) = chunk.as_mut_slices();
+            let mut room = Room([first, second]);
+            room.put(&record(at_ns, kept, len));
+            for part in frame.segments(taken) {
+                room.put(part);
+            }
+            chunk.commit_all();
+            taken += 1;
+        }
+        if let Some(output) = self.report.output.as_ref().filter(|_| taken < frame.len()) {
+            output.queue_full.add(1);
+        }
+        if let Some(doorbell) = &self.doorbell {
+            let _ = doorbell.try_send(()); // Rung already, or the thread panicked.
+        }
+        taken
+    }
+}
+
+impl Drop for OutputQueue {
+    fn drop(&mut self) {
+        self.doorbell = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // A panic was reported by the hook.
         }
     }
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(OutputError::Busy(path.clone())),
-        Err(TryLockError::Error(source)) => return Err(cannot_open(source)),
+}
+
+/// Room in the ring, which may go round its end.
+struct Room<'a>([&'a mut [u8]; 2]);
+
+impl Room<'_> {
+    /// Puts in as much of `bytes` as there is room for.
+    fn put(&mut self, mut bytes: &[u8]) {
+        for room in &mut self.0 {
+            let n = bytes.len().min(room.len());
+            let (now, later) = bytes.split_at(n);
+            let (taken, free) = mem::take(room).split_at_mut(n);
+            taken.copy_from_slice(now);
+            *room = free;
+            bytes = later;
+        }
     }
-    file.set_len(0).map_err(cannot_write)?;
-    let header = header(layer);
-    file.write_all(&header).map_err(cannot_write)?;
-    Ok((file, header.len() as u64))
 }
 
-/// The path, which must lie in `directory`; a relative one begins there.
-fn inside(path: &Path, directory: &Path) -> Result<PathBuf, OutputError> {
-    let full = directory.join(path);
-    let climbs = full.components().any(|part| part == Component::ParentDir);
-    if climbs || !full.starts_with(directory) {
-        let (path, directory) = (path.to_owned(), directory.to_owned());
-        return Err(OutputError::Outside { path, directory });
+fn header(link: LinkKind) -> Vec<u8> {
+    let snap_len = u32::try_from(SNAP_LEN).unwrap_or(u32::MAX);
+    let version = 2 | 4 << 16;
+    [MAGIC, version, 0, 0, snap_len, link.number().into()].map(u32::to_le_bytes).concat()
+}
+
+fn record(at_ns: u64, kept: usize, len: usize) -> [u8; RECORD] {
+    let word = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+    let [a, b, c, d] =
+        [at_ns / 1_000_000_000, at_ns % 1_000_000_000, kept as u64, len as u64].map(word);
+    let mut record = [0; RECORD];
+    for (to, from) in record.iter_mut().zip([a, b, c, d].concat()) {
+        *to = from;
     }
-    Ok(full)
+    record
 }
 
-fn header(layer: Layer) -> Vec<u8> {
-    let link_type: u32 = match layer {
-        Layer::Ethernet => 1,
-        Layer::Ip => 101,
-    };
-    let version = [2_u16, 4].map(u16::to_ne_bytes).concat();
-    let rest = [0, 0, SNAPLEN, link_type].map(u32::to_ne_bytes).concat();
-    [&MAGIC.to_ne_bytes()[..], &version, &rest].concat()
+/// The writing thread.
+struct Writer {
+    ring: Consumer<u8>,
+    file: File,
+    header: Vec<u8>,
+    /// Bytes in the file.
+    written: u64,
+    batch: Vec<u8>,
+    report: Arc<Report>,
 }
 
-/// Appends a packet's header of `len` bytes, captured at `time_ns` since 1970.
-pub(crate) fn record(time_ns: u64, len: u32, bytes: &mut Vec<u8>) {
-    let second = 1_000_000_000;
-    // The format's seconds end in 2106.
-    let seconds = u32::try_from(time_ns / second).unwrap_or(u32::MAX);
-    let rest = u32::try_from(time_ns % second).unwrap_or_default();
-    for word in [seconds, rest, len, len] {
-        bytes.extend_from_slice(&word.to_ne_bytes());
+impl Writer {
+    fn run(mut self, rung: &Receiver<()>) {
+        let report = Arc::clone(&self.report);
+        let Some(output) = &report.output else { return };
+        self.write(output); // The header, so that there is a capture at all.
+        while rung.recv().is_ok() {
+            self.write(output);
+        }
+        self.write(output);
+    }
+
+    /// Writes what is in the ring, all of it or nothing.
+    fn write(&mut self, output: &OutputReport) {
+        loop {
+            self.batch.clear();
+            self.batch.shrink_to(BATCH);
+            if self.written == 0 {
+                self.batch.extend_from_slice(&self.header);
+            }
+            let before = self.batch.len();
+            if let Ok(chunk) = self.ring.read_chunk(self.ring.slots()) {
+                let (first, second) = chunk.as_slices();
+                self.batch.extend_from_slice(first);
+                self.batch.extend_from_slice(second);
+                chunk.commit_all();
+            }
+            if self.batch.is_empty() {
+                return;
+            }
+            let packets = count(&self.batch[before..]);
+            match self.file.write_all_at(&self.batch, self.written) {
+                Ok(()) => {
+                    self.written += self.batch.len() as u64;
+                    output.packets.add(packets);
+                }
+                Err(error) => {
+                    output.failed.add(packets);
+                    let path = output.path.display();
+                    self.report.fail_output(format!("{path}: cannot write: {error}"));
+                    // What was written of the batch may end within a record.
+                    let _ = self.file.set_len(self.written);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How many records there are.
+fn count(mut records: &[u8]) -> u64 {
+    let mut n = 0;
+    while let Some(kept) = records.get(8..).and_then(<[u8]>::first_chunk) {
+        n += 1;
+        let len = RECORD + u32::from_le_bytes(*kept) as usize;
+        records = records.get(len..).unwrap_or_default();
+    }
+    n
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use plugin_api::testing::{DeviceBench, host};
+
+    use super::*;
+    use crate::{device::PcapDevice, file};
+
+    #[test]
+    fn what_does_not_fit_is_not_taken_and_spoils_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.pcap");
+        let (file, id) = file::create(&path, None, |_| None).unwrap();
+        let output = OutputReport::new(path.clone(), id);
+        let report = Arc::new(Report::new(host(), 0, "pcap0".into(), None, Some(output)));
+        let link = LinkKind::Ethernet;
+        let parts = PcapDevice::open(&report, link, None, None, 0).unwrap();
+        let mut bench = DeviceBench::new(parts.device);
+
+        // Room for eight records and a bit, and nobody who writes.
+        let (queue, mut writer, rung) =
+            OutputQueue::connect(8 * 116 + 30, file, link, 0, Arc::clone(&report));
+        let mut queue = Some(queue);
+        let output = report.output.as_ref().unwrap();
+        let numbered = |from: u8| (from..from + 10).map(|number| vec![number; 100]);
+        assert_eq!(bench.transmit(&mut queue, numbered(0)), 8);
+        assert_eq!(bench.transmit(&mut queue, numbered(8)), 0);
+        assert_eq!(output.queue_full.load(), 2);
+        assert_eq!(bench.transmit(&mut queue, [vec![99; 10]]), 1, "a short one fits");
+        writer.write(output);
+        assert_eq!(bench.transmit(&mut queue, numbered(10)), 8, "around the end of the ring");
+        drop(queue);
+        writer.run(&rung);
+
+        assert_eq!((output.packets.load(), output.queue_full.load()), (8 + 1 + 8, 3));
+        let written = fs::read(&path).unwrap();
+        let (head, records) = written.split_at(24);
+        assert_eq!(head, header(link));
+        let (first, others) = records.split_at(8 * 116);
+        let (short, second) = others.split_at(26);
+        assert_eq!(short[16..], [99; 10]);
+        for (number, record) in
+            (0..8).chain(10..18).zip(first.chunks(116).chain(second.chunks(116)))
+        {
+            assert_eq!(record[..16], self::record(0, 100, 100));
+            assert_eq!(record[16..], [number; 100]);
+        }
     }
 }

@@ -1,228 +1,227 @@
-//! Reads a capture ahead, on a thread of its own, so that no packet thread waits for a disk.
+//! The thread that reads a capture ahead of its replay.
 
 use std::{
     fs::File,
-    io::{self, Seek},
-    path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    mem,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use crate::capture::{Capture, CaptureError, Layer, Record};
+use crate::{
+    alarm::Alarm,
+    capture::{Buffer, Capture, CaptureError},
+    device::LinkKind,
+    file::FromStart,
+    report::{InputReport, Report},
+};
 
-/// Chunks that wait to be received, at most.
-const AHEAD: usize = 8;
-/// Packets of a chunk at most.
-const CHUNK_PACKETS: usize = 256;
-/// Bytes of a chunk at most, beyond which its last packet may reach.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks that are read ahead.
+const CHUNKS: usize = 4;
+/// Bytes of packets in a chunk, but for the last of them.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Packets in a chunk.
+const CHUNK_PACKETS: usize = 4096;
 
-/// How a capture is replayed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Replay {
-    /// As many times as fast as it was captured; `None`: flat out.
-    pub(crate) speed: Option<f64>,
-    /// Begins again at its end.
-    pub(crate) endless: bool,
-}
-
-/// Packets that were read.
+/// Packets on their way from the reading to the replaying thread.
 #[derive(Debug, Default)]
-struct Chunk {
+pub(crate) struct Chunk {
+    /// Those from the first that was not replayed, last one first.
+    packets: Vec<Packet>,
     bytes: Vec<u8>,
-    /// Times count from the start of the replay.
-    records: Vec<Record>,
-    /// Packets left out of the file so far.
-    left_out: u64,
 }
 
-/// What the reading thread says.
-#[derive(Debug)]
-enum Message {
-    Packets(Chunk),
-    End(Result<(), String>),
+/// A packet of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) at_ns: u64,
+    /// It is the first after the file was read to its end.
+    pub(crate) begins_round: bool,
+    first: usize,
+    len: usize,
 }
 
-/// A packet to be received.
-#[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    /// When, in nanoseconds since the start of the replay; 0: at once.
-    pub(crate) due_ns: u64,
-    /// Its bytes.
-    pub(crate) bytes: &'a [u8],
+impl Chunk {
+    /// The next packet.
+    pub(crate) fn next(&mut self) -> Option<(&mut Packet, &[u8])> {
+        let packet = self.packets.last_mut()?;
+        let bytes = &self.bytes[packet.first..packet.first + packet.len];
+        Some((packet, bytes))
+    }
+
+    /// Is done with the next packet.
+    pub(crate) fn pop(&mut self) {
+        self.packets.pop();
+    }
+
+    fn push(&mut self, at_ns: u64, begins_round: bool, bytes: &[u8]) {
+        let (first, len) = (self.bytes.len(), bytes.len());
+        self.packets.push(Packet { at_ns, begins_round, first, len });
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= CHUNK_BYTES || self.packets.len() >= CHUNK_PACKETS
+    }
+
+    fn clear(&mut self) {
+        self.packets.clear();
+        self.bytes.clear();
+    }
 }
 
-/// What there is to receive.
+/// The replaying thread's end.
 #[derive(Debug)]
-pub(crate) enum Next<'a> {
-    /// A packet.
-    Packet(Waiting<'a>),
-    /// None yet.
-    NotYet,
-    /// None any more, after the last, or for a reason.
-    End(Result<(), String>),
-}
-
-/// A capture that is being replayed.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    /// `None` after the end.
-    messages: Option<Receiver<Message>>,
-    spare: SyncSender<Chunk>,
-    chunk: Chunk,
-    /// Current packet of the chunk, and where its bytes begin.
-    at: usize,
-    start: usize,
+pub(crate) struct Chunks {
+    /// `None` once it is dropped, which ends the thread.
+    full: Option<Receiver<Chunk>>,
+    used: SyncSender<Chunk>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Reader {
-    /// Opens a capture and begins to read it; what its packets begin with.
-    pub(crate) fn start(
-        path: &Path,
-        file: File,
-        replay: Replay,
-    ) -> Result<(Self, Layer), StartError> {
-        let again = file.try_clone()?;
-        let capture = Capture::open(path.to_owned(), file)?;
-        let layer = capture.layer();
-        let (messages_in, messages) = sync_channel(AHEAD);
-        let (spare, spares) = sync_channel(AHEAD);
-        let source = Source { path: path.to_owned(), file: again, replay, spares, base_ns: 0 };
-        let thread = thread::Builder::new().name("pcap-read".into()).spawn(move || {
-            // Nobody to tell of the end: then nobody wants to know.
-            let end = source.run(capture, &messages_in);
-            let _ = messages_in.send(Message::End(end));
+/// Why there is no chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoChunk {
+    /// None yet.
+    Yet,
+    /// There will be none.
+    More,
+}
+
+impl Chunks {
+    /// Puts the next chunk in the place of one that is used up.
+    pub(crate) fn next(&self, place: &mut Chunk) -> Result<(), NoChunk> {
+        let full = self.full.as_ref().ok_or(NoChunk::More)?;
+        let chunk = full.try_recv().map_err(|error| match error {
+            mpsc::TryRecvError::Empty => NoChunk::Yet,
+            mpsc::TryRecvError::Disconnected => NoChunk::More,
         })?;
-        let (messages, thread) = (Some(messages), Some(thread));
-        Ok((Self { messages, spare, chunk: Chunk::default(), at: 0, start: 0, thread }, layer))
-    }
-
-    /// What is to be received next. Does not block.
-    pub(crate) fn next(&mut self) -> Next<'_> {
-        if self.at == self.chunk.records.len() {
-            let Some(messages) = &self.messages else { return Next::NotYet };
-            let end = match messages.try_recv() {
-                Ok(Message::Packets(chunk)) => {
-                    let used = std::mem::replace(&mut self.chunk, chunk);
-                    (self.at, self.start) = (0, 0);
-                    // A reader that has enough of them lets it go.
-                    let _ = self.spare.try_send(used);
-                    None
-                }
-                Ok(Message::End(end)) => Some(end),
-                Err(TryRecvError::Empty) => return Next::NotYet,
-                Err(TryRecvError::Disconnected) => Some(Err("the reader panicked".into())),
-            };
-            if let Some(end) = end {
-                self.messages = None;
-                return Next::End(end);
-            }
-        }
-        let Some(record) = self.chunk.records.get(self.at) else { return Next::NotYet };
-        let bytes = &self.chunk.bytes[self.start..self.start + record.len];
-        Next::Packet(Waiting { due_ns: record.time_ns, bytes })
-    }
-
-    /// Goes on behind the current packet.
-    pub(crate) fn advance(&mut self) {
-        if let Some(record) = self.chunk.records.get(self.at) {
-            self.start += record.len;
-            self.at += 1;
-        }
-    }
-
-    /// Packets of the file that were left out.
-    pub(crate) fn left_out(&self) -> u64 {
-        self.chunk.left_out
+        let mut used = mem::replace(place, chunk);
+        used.clear();
+        let _ = self.used.try_send(used); // When the thread has ended, its chunks go too.
+        Ok(())
     }
 }
 
-impl Drop for Reader {
+impl Drop for Chunks {
     fn drop(&mut self) {
-        // The thread's next attempt to hand something over fails, and it ends.
-        self.messages = None;
+        self.full = None;
         if let Some(thread) = self.thread.take() {
-            // A panic was reported where it happened.
-            let _ = thread.join();
+            let _ = thread.join(); // A panic was reported by the hook.
         }
     }
 }
 
-/// Why a capture cannot be replayed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    #[error("cannot begin to read")]
-    System(#[from] io::Error),
+/// The reading thread.
+struct Reader {
+    file: Arc<File>,
+    link: LinkKind,
+    longest: usize,
+    report: Arc<Report>,
+    /// Kept from one reading to the next.
+    buffer: Option<Buffer>,
+    chunk: Chunk,
+    full: SyncSender<Chunk>,
+    used: Receiver<Chunk>,
+    alarm: Arc<Alarm>,
 }
 
-/// The thread's side.
-struct Source {
-    path: PathBuf,
-    file: File,
-    replay: Replay,
-    spares: Receiver<Chunk>,
-    /// Where this round's times begin.
-    base_ns: u64,
+/// How a reading ended.
+enum End {
+    /// The replaying thread wants no more.
+    Stopped,
+    File {
+        packets: u64,
+    },
 }
 
-impl Source {
-    fn run(mut self, mut capture: Capture, to: &SyncSender<Message>) -> Result<(), String> {
-        loop {
-            let packets = self.round(&mut capture, to)?;
-            // A capture without a packet would go round for ever.
-            if !self.replay.endless || packets == 0 {
-                return Ok(());
-            }
-            let again = self.file.rewind().and_then(|()| self.file.try_clone());
-            let again = again.map_err(|error| format!("{}: {error}", self.path.display()))?;
-            capture = Capture::open(self.path.clone(), again).map_err(|error| error.to_string())?;
-        }
-    }
+/// Begins to read `file`, whose packets are those of interfaces of kind `link`; packets of more
+/// than `longest` bytes are counted and left out.
+pub(crate) fn spawn(
+    file: Arc<File>,
+    link: LinkKind,
+    longest: usize,
+    report: Arc<Report>,
+    alarm: Arc<Alarm>,
+) -> std::io::Result<Chunks> {
+    let (full, from_reader) = mpsc::sync_channel(CHUNKS);
+    let (used, from_replay) = mpsc::sync_channel(CHUNKS);
+    let name = format!("{}-read", report.name);
+    let reader = Reader {
+        file,
+        link,
+        longest,
+        report,
+        buffer: None,
+        chunk: Chunk::default(),
+        full,
+        used: from_replay,
+        alarm,
+    };
+    let thread = thread::Builder::new().name(name).spawn(move || reader.run())?;
+    Ok(Chunks { full: Some(from_reader), used, thread: Some(thread) })
+}
 
-    /// Hands over the whole capture once; how many packets it has.
-    fn round(&mut self, capture: &mut Capture, to: &SyncSender<Message>) -> Result<u64, String> {
-        let (mut first_ns, mut last_ns, mut packets) = (None, self.base_ns, 0);
+impl Reader {
+    fn run(mut self) {
+        let report = Arc::clone(&self.report);
+        let Some(input) = &report.input else { return };
         loop {
-            let mut chunk = self.spares.try_recv().unwrap_or_default();
-            chunk.bytes.clear();
-            chunk.records.clear();
-            let mut end = None;
-            while chunk.records.len() < CHUNK_PACKETS && chunk.bytes.len() < CHUNK_BYTES {
-                match capture.read(&mut chunk.bytes) {
-                    Ok(Some(mut record)) => {
-                        let first = *first_ns.get_or_insert(record.time_ns);
-                        last_ns = self.base_ns.saturating_add(record.time_ns.saturating_sub(first));
-                        record.time_ns = self.due(last_ns);
-                        chunk.records.push(record);
-                    }
-                    Ok(None) => end = Some(Ok(())),
-                    Err(error) => end = Some(Err(error.to_string())),
+            match self.read(input) {
+                // A file without a packet would be read for ever.
+                Ok(End::File { packets: 1.. }) if input.is_looped => input.rounds.add(1),
+                Ok(End::File { .. }) => {
+                    input.rounds.add(1);
+                    break;
                 }
-                if end.is_some() {
+                Ok(End::Stopped) => return,
+                Err(error) => {
+                    report.fail_input(error.to_string());
                     break;
                 }
             }
-            packets += chunk.records.len() as u64;
-            chunk.left_out = capture.left_out();
-            if to.send(Message::Packets(chunk)).is_err() {
-                return Ok(0);
-            }
-            if let Some(end) = end {
-                self.base_ns = last_ns;
-                return end.map(|()| packets);
-            }
         }
+        let _ = self.send(); // If nobody wants it, that is all right.
+        let Self { full, alarm, .. } = self;
+        drop(full); // Tells that this is the end.
+        alarm.feed();
     }
 
-    /// When a packet that was captured `time_ns` after the first is due.
-    fn due(&self, time_ns: u64) -> u64 {
-        let Some(speed) = self.replay.speed else { return 0 };
-        let seconds = Duration::from_nanos(time_ns).as_secs_f64() / speed;
-        let due = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        u64::try_from(due.as_nanos()).unwrap_or(u64::MAX)
+    /// Reads the file from its beginning to its end.
+    fn read(&mut self, input: &InputReport) -> Result<End, CaptureError> {
+        let buffer = mem::take(&mut self.buffer).unwrap_or_default();
+        let mut capture = Capture::open(FromStart::new(&self.file), &input.path, buffer)?;
+        let mut packets = 0;
+        while let Some(record) = capture.next()? {
+            if LinkKind::of(record.link_type) != Some(self.link) {
+                input.other_link.add(1);
+            } else if record.bytes.len() > self.longest {
+                input.too_long.add(1);
+            } else {
+                self.chunk.push(
+                    record.at_ns,
+                    packets == 0 && input.rounds.load() > 0,
+                    record.bytes,
+                );
+                packets += 1;
+                if self.chunk.is_full() && self.send().is_err() {
+                    return Ok(End::Stopped);
+                }
+            }
+        }
+        self.buffer = Some(capture.into_buffer());
+        Ok(End::File { packets })
+    }
+
+    /// Hands the chunk over, once there is room for it.
+    fn send(&mut self) -> Result<(), ()> {
+        let empty = self.used.try_recv().unwrap_or_default();
+        let mut chunk = mem::replace(&mut self.chunk, empty);
+        chunk.packets.reverse();
+        self.full.send(chunk).map_err(|_| ())?;
+        self.alarm.feed();
+        Ok(())
     }
 }

@@ -1,262 +1,233 @@
-//! Captures of every kind, whole and damaged.
-
-use std::{
-    fs,
-    io::Write,
-    process,
-    sync::atomic::{AtomicU32, Ordering},
-};
-
 use super::*;
 
-/// A directory that is gone with the test.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("gristmill-pcap-{}-{number}", process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        File::create(&path).unwrap().write_all(bytes).unwrap();
-        path
-    }
+/// Bytes of a capture in the making.
+#[derive(Default)]
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
+    /// Where records begin.
+    pub(crate) starts: Vec<usize>,
+    big: bool,
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Writes numbers in one byte order.
-#[derive(Clone, Copy)]
-pub(crate) struct Order(bool);
-
-pub(crate) const LITTLE: Order = Order(false);
-const BIG: Order = Order(true);
-
-impl Order {
-    fn u16(self, number: u16) -> [u8; 2] {
-        if self.0 { number.to_be_bytes() } else { number.to_le_bytes() }
+impl Writer {
+    fn u16(&mut self, value: u16) {
+        let bytes = if self.big { value.to_be_bytes() } else { value.to_le_bytes() };
+        self.bytes.extend(bytes);
     }
 
-    fn u32(self, number: u32) -> [u8; 4] {
-        if self.0 { number.to_be_bytes() } else { number.to_le_bytes() }
+    fn u32(&mut self, value: u32) {
+        let bytes = if self.big { value.to_be_bytes() } else { value.to_le_bytes() };
+        self.bytes.extend(bytes);
     }
-}
 
-/// A pcap file; times are seconds and what is left in the file's unit.
-pub(crate) fn pcap(order: Order, magic: u32, link: u32, packets: &[(u32, u32, &[u8])]) -> Vec<u8> {
-    let version = [order.u16(2), order.u16(4)].concat();
-    let mut file = [&order.u32(magic)[..], &version].concat();
-    file.extend([0, 0, 262_144, link].map(|word| order.u32(word)).concat());
-    for &(seconds, rest, bytes) in packets {
+    /// A pcap file without packets.
+    pub(crate) fn pcap(magic: u32, big: bool, link_type: u32) -> Self {
+        let mut writer = Self { big, ..Self::default() };
+        writer.u32(magic);
+        writer.u16(2);
+        writer.u16(4);
+        for word in [0, 0, 65_535, link_type] {
+            writer.u32(word);
+        }
+        writer
+    }
+
+    pub(crate) fn record(&mut self, seconds: u32, fraction: u32, bytes: &[u8]) {
+        self.starts.push(self.bytes.len());
         let len = u32::try_from(bytes.len()).unwrap();
-        file.extend([seconds, rest, len, len].map(|word| order.u32(word)).concat());
-        file.extend_from_slice(bytes);
+        for word in [seconds, fraction, len, len] {
+            self.u32(word);
+        }
+        self.bytes.extend(bytes);
     }
-    file
-}
 
-/// A block of a pcapng file.
-fn block(order: Order, kind: u32, body: &[u8]) -> Vec<u8> {
-    let padded = body.len().next_multiple_of(4);
-    let len = order.u32(u32::try_from(padded + 12).unwrap());
-    let mut block = [&order.u32(kind)[..], &len, body].concat();
-    block.resize(padded + 8, 0);
-    block.extend(len);
-    block
-}
-
-fn section(order: Order) -> Vec<u8> {
-    let version = [order.u16(1), order.u16(0)].concat();
-    block(order, 0x0a0d_0d0a, &[&order.u32(0x1a2b_3c4d)[..], &version, &[0xff; 8]].concat())
-}
-
-fn interface(order: Order, link: u16, resolution: Option<u8>) -> Vec<u8> {
-    let mut body = [&order.u16(link)[..], &[0, 0], &order.u32(0)].concat();
-    if let Some(resolution) = resolution {
-        body.extend([order.u16(9), order.u16(1)].concat());
-        body.extend([resolution, 0, 0, 0, 0, 0, 0, 0]);
+    fn block(&mut self, block_type: u32, body: impl FnOnce(&mut Self)) {
+        let first = self.bytes.len();
+        self.starts.push(first);
+        self.u32(block_type);
+        self.u32(0);
+        body(self);
+        while !self.bytes.len().is_multiple_of(4) {
+            self.bytes.push(0);
+        }
+        let len = self.bytes.len() - first + 4;
+        self.u32(u32::try_from(len).unwrap());
+        let (head, tail) = self.bytes.split_at_mut(first + len - 4);
+        head[first + 4..first + 8].copy_from_slice(tail);
     }
-    block(order, 1, &body)
+
+    fn section(&mut self, big: bool) {
+        self.big = big;
+        self.block(SHB_MAGIC, |writer| {
+            writer.u32(0x1a2b_3c4d);
+            writer.u16(1);
+            writer.u16(0);
+            writer.u32(u32::MAX);
+            writer.u32(u32::MAX);
+        });
+    }
+
+    /// An interface with a unit of time, and an offset of 5 seconds.
+    fn interface(&mut self, link_type: u16, resolution: u8) {
+        self.block(1, |writer| {
+            writer.u16(link_type);
+            writer.u16(0);
+            writer.u32(60);
+            writer.u16(9);
+            writer.u16(1);
+            writer.bytes.extend([resolution, 0, 0, 0]);
+            writer.u16(14);
+            writer.u16(8);
+            let offset = if writer.big { 5_i64.to_be_bytes() } else { 5_i64.to_le_bytes() };
+            writer.bytes.extend(offset);
+            writer.u32(0);
+        });
+    }
+
+    fn packet(&mut self, interface: u32, ticks: u32, bytes: &[u8]) {
+        self.block(6, |writer| {
+            let len = u32::try_from(bytes.len()).unwrap();
+            for word in [interface, 0, ticks, len, len + 3] {
+                writer.u32(word);
+            }
+            writer.bytes.extend(bytes);
+        });
+    }
 }
 
-fn packet(order: Order, interface: u32, time: u64, bytes: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(bytes.len()).unwrap();
-    let [high, low] = [time >> 32, time & 0xffff_ffff].map(|word| u32::try_from(word).unwrap());
-    let words = [interface, high, low, len, len].map(|word| order.u32(word)).concat();
-    block(order, 6, &[&words[..], bytes].concat())
+pub(crate) fn pcapng() -> Writer {
+    let mut writer = Writer::default();
+    writer.section(false);
+    writer.interface(1, 6);
+    writer.packet(0, 1_000_000, &[1; 5]);
+    writer.block(0xbad, |writer| writer.bytes.extend([9; 100]));
+    writer.section(true);
+    writer.interface(1, 9);
+    writer.interface(101, 3);
+    writer.packet(1, 1_000, &[2; 64]);
+    writer.block(3, |writer| {
+        writer.u32(70);
+        writer.bytes.extend([3; 60]);
+    });
+    writer
 }
 
-fn open(bytes: &[u8]) -> Result<Capture, CaptureError> {
-    let directory = Directory::new();
-    let path = directory.file("capture", bytes);
-    Capture::open("capture".into(), File::open(path).unwrap())
-}
+pub(crate) type Packets = Vec<(u64, u16, Vec<u8>)>;
 
-/// Packets with their times.
-type Packets = Vec<(u64, Vec<u8>)>;
-
-/// The packets of a capture, and how it ended.
-fn read_all(capture: &mut Capture) -> (Packets, Result<(), CaptureError>) {
+fn read(bytes: &[u8]) -> (Packets, Option<CaptureError>) {
     let mut packets = Vec::new();
-    loop {
-        let mut bytes = Vec::new();
-        match capture.read(&mut bytes) {
-            Ok(Some(record)) => {
-                assert_eq!(record.len, bytes.len());
-                packets.push((record.time_ns, bytes));
-            }
-            Ok(None) => return (packets, Ok(())),
-            Err(error) => return (packets, Err(error)),
-        }
-    }
-}
-
-const PACKETS: [(u32, u32, &[u8]); 3] = [(5, 1, &[1; 60]), (5, 900_000, &[2; 61]), (6, 0, &[])];
-
-#[test]
-fn pcap_is_read_in_both_byte_orders_and_units() {
-    for order in [LITTLE, BIG] {
-        for (magic, unit) in [(0xa1b2_c3d4, 1_000), (0xa1b2_3c4d, 1)] {
-            let mut capture = open(&pcap(order, magic, 1, &PACKETS)).unwrap();
-            assert_eq!(capture.layer(), Layer::Ethernet);
-            let (packets, end) = read_all(&mut capture);
-            end.unwrap();
-            let expected = PACKETS.map(|(seconds, rest, bytes)| {
-                (u64::from(seconds) * 1_000_000_000 + u64::from(rest) * unit, bytes.to_vec())
-            });
-            assert_eq!(packets, expected);
-        }
-    }
-}
-
-#[test]
-fn pcapng_is_read_in_both_byte_orders_with_every_resolution() {
-    for order in [LITTLE, BIG] {
-        for (resolution, time, time_ns) in [
-            (None, 1_500_000, 1_500_000_000),
-            (Some(9), 1_500_000_000, 1_500_000_000),
-            (Some(0), 3, 3_000_000_000),
-            (Some(0x80 | 10), 1_536, 1_500_000_000),
-            (Some(0x7f), 1, 0),
-        ] {
-            let file = [
-                section(order),
-                interface(order, 1, resolution),
-                block(order, 5, &[0; 12]),
-                packet(order, 0, time, &[7; 61]),
-                block(order, 3, &[&order.u32(62)[..], &[8; 62]].concat()),
-            ];
-            let (packets, end) = read_all(&mut open(&file.concat()).unwrap());
-            end.unwrap();
-            assert_eq!(packets, [(time_ns, vec![7; 61]), (time_ns, vec![8; 62])]);
-        }
-    }
-}
-
-#[test]
-fn packets_of_another_link_type_are_left_out_and_counted() {
-    let file = [
-        section(LITTLE),
-        interface(LITTLE, 101, None),
-        interface(LITTLE, 1, None),
-        interface(LITTLE, 276, None),
-        packet(LITTLE, 1, 0, &[1; 60]),
-        packet(LITTLE, 0, 0, &[0x45; 20]),
-        packet(LITTLE, 2, 0, &[1; 60]),
-        section(BIG),
-        interface(BIG, 228, None),
-        packet(BIG, 0, 0, &[0x45; 21]),
-    ];
-    let mut capture = open(&file.concat()).unwrap();
-    assert_eq!(capture.layer(), Layer::Ip);
-    let (packets, end) = read_all(&mut capture);
-    end.unwrap();
-    assert_eq!(packets, [(0, vec![0x45; 20]), (0, vec![0x45; 21])]);
-    assert_eq!(capture.left_out(), 2);
-}
-
-#[test]
-fn what_is_wrong_is_said_with_file_and_offset() {
-    let said = |bytes: &[u8]| match open(bytes) {
-        Err(error) => error.to_string(),
-        Ok(mut capture) => read_all(&mut capture).1.unwrap_err().to_string(),
+    let mut capture = match Capture::open(bytes, Path::new("/a.pcap"), Buffer::default()) {
+        Ok(capture) => capture,
+        Err(error) => return (packets, Some(error)),
     };
-    assert_eq!(said(&[]), "capture: at offset 0: the file is empty");
-    assert_eq!(said(&[7; 100]), "capture: at offset 0: neither pcap nor pcapng");
-    let link = pcap(LITTLE, 0xa1b2_c3d4, 113, &[]);
-    let expected = "capture: at offset 0: link type 113 is neither Ethernet nor raw IP";
-    assert_eq!(said(&link), expected);
-    assert_eq!(said(&section(LITTLE)), "capture: at offset 28: no interface is described");
-    let early = [section(LITTLE), packet(LITTLE, 0, 0, &[1; 60])].concat();
-    let expected = "capture: at offset 28: a packet of interface 0, which was not described";
-    assert_eq!(said(&early), expected);
-    let whole = pcap(LITTLE, 0xa1b2_c3d4, 1, &PACKETS);
-    let expected = "capture: at offset 100: the file ends inside a record";
-    assert_eq!(said(&whole[..150]), expected);
-    let mut long = whole;
-    long[108..112].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(said(&long), "capture: at offset 100: a record of more than 524288 bytes");
+    loop {
+        match capture.next() {
+            Ok(Some(record)) => {
+                packets.push((record.at_ns, record.link_type, record.bytes.to_vec()));
+            }
+            Ok(None) => return (packets, None),
+            Err(error) => return (packets, Some(error)),
+        }
+    }
 }
 
-/// Checks that a damaged capture gives packets of the whole one, in order, and then ends.
-fn survives(damaged: &[u8], whole: &[(u64, Vec<u8>)], what: &str) {
-    match open(damaged) {
-        Err(error) => assert!(error.to_string().starts_with("capture: at offset "), "{what}"),
-        Ok(mut capture) => {
-            let (packets, end) = read_all(&mut capture);
-            assert!(whole.starts_with(&packets), "{what}");
-            if let Err(error) = end {
-                assert!(error.to_string().starts_with("capture: at offset "), "{what}");
+#[test]
+fn pcap_is_read_in_both_byte_orders_and_both_units() {
+    for (magic, unit) in [(0xa1b2_c3d4, 1_000), (0xa1b2_3c4d, 1)] {
+        for big in [false, true] {
+            let mut writer = Writer::pcap(magic, big, 0x5000_0065);
+            writer.record(7, 999_999, &[1; 60]);
+            writer.record(8, 1, &[]);
+            let (packets, error) = read(&writer.bytes);
+            assert!(error.is_none(), "{error:?}");
+            let first = (7_000_000_000 + 999_999 * unit, 101, vec![1; 60]);
+            assert_eq!(packets, [first, (8_000_000_000 + unit, 101, vec![])]);
+        }
+    }
+}
+
+#[test]
+fn pcapng_is_read_over_sections_and_interfaces() {
+    let (packets, error) = read(&pcapng().bytes);
+    assert!(error.is_none(), "{error:?}");
+    let expected = [
+        (6_000_000_000, 1, vec![1; 5]),
+        (6_000_000_000, 101, vec![2; 64]),
+        (6_000_000_000, 1, vec![3; 60]),
+    ];
+    assert_eq!(packets, expected);
+}
+
+#[test]
+fn a_capture_cut_anywhere_gives_the_records_before_and_tells_which_is_cut() {
+    let mut pcap = Writer::pcap(0xa1b2_c3d4, false, 1);
+    pcap.record(1, 0, &[1; 60]);
+    pcap.record(2, 0, &[2; 70]);
+    for Writer { bytes, starts, .. } in [pcap, pcapng()] {
+        let (whole, _) = read(&bytes);
+        for len in 0..bytes.len() {
+            let (packets, error) = read(&bytes[..len]);
+            assert_eq!(packets, whole[..packets.len()], "{len} bytes");
+            let Some(CaptureError { offset, fault, .. }) = error else {
+                assert!(starts.contains(&len), "{len} bytes");
+                continue;
+            };
+            let begun = starts.iter().rfind(|&&start| start < len);
+            let begun = begun.copied().unwrap_or(0) as u64;
+            match fault {
+                Fault::Format => assert!(len < 4),
+                Fault::Cut => assert_eq!(offset, begun, "{len} bytes"),
+                fault => panic!("{len} bytes: {fault}"),
             }
         }
     }
 }
 
-fn whole_captures() -> [Vec<u8>; 3] {
-    let next_generation = [
-        section(BIG),
-        interface(BIG, 1, Some(9)),
-        packet(BIG, 0, 77, &[1; 60]),
-        packet(BIG, 0, 78, &[2; 61]),
-    ];
-    [
-        pcap(LITTLE, 0xa1b2_c3d4, 1, &PACKETS),
-        pcap(BIG, 0xa1b2_3c4d, 101, &PACKETS),
-        next_generation.concat(),
-    ]
-}
-
 #[test]
-fn a_capture_cut_off_at_any_byte_gives_its_whole_packets_and_an_end() {
-    for file in whole_captures() {
-        let (whole, _) = read_all(&mut open(&file).unwrap());
-        for len in 0..file.len() {
-            survives(&file[..len], &whole, &format!("{len} bytes"));
-        }
-    }
-}
-
-#[test]
-fn a_capture_with_any_byte_changed_ends_without_a_panic() {
-    for file in whole_captures() {
-        for at in 0..file.len() {
-            for value in [0, 0x7f, 0xff] {
-                let mut damaged = file.clone();
-                damaged[at] = value;
-                if let Ok(mut capture) = open(&damaged) {
-                    let (packets, _) = read_all(&mut capture);
-                    assert!(packets.len() <= 8, "byte {at} is {value}");
+fn no_byte_that_is_wrong_does_harm() {
+    for bytes in [
+        {
+            let mut pcap = Writer::pcap(0xa1b2_3c4d, true, 1);
+            pcap.record(1, 0, &[1; 60]);
+            pcap.record(2, 0, &[2; 70]);
+            pcap.bytes
+        },
+        pcapng().bytes,
+    ] {
+        for at in 0..bytes.len() {
+            for wrong in [0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ 1] {
+                let mut bytes = bytes.clone();
+                bytes[at] = wrong;
+                let (_, error) = read(&bytes);
+                if let Some(error) = error {
+                    assert!(error.offset < bytes.len() as u64, "{error}");
                 }
             }
         }
     }
+}
+
+#[test]
+fn an_error_names_file_and_place() {
+    let mut writer = Writer::pcap(0xa1b2_c3d4, false, 1);
+    writer.record(1, 0, &[1; 60]);
+    for word in [2, 0, 300_000, 300_000] {
+        writer.u32(word);
+    }
+    let text = |bytes: &[u8]| read(bytes).1.unwrap().to_string();
+    assert_eq!(text(&writer.bytes), "/a.pcap: byte 100: a record of 300000 bytes cannot be");
+    let other = "/a.pcap: byte 0: this is neither a pcap nor a pcapng capture";
+    assert_eq!([text(b""), text(b"abc"), text(&[7; 100])], [other; 3]);
+}
+
+#[test]
+fn a_block_nobody_wants_may_be_longer_than_the_buffer() {
+    let mut writer = Writer::default();
+    writer.section(true);
+    writer.block(0x8000_0001, |writer| writer.bytes.resize(3 * LONGEST_BLOCK, 7));
+    writer.interface(1, 6);
+    writer.packet(0, 1, &[1; 60]);
+    let (packets, error) = read(&writer.bytes);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(packets.len(), 1);
 }

@@ -1,295 +1,384 @@
-//! Captures in and out, as the host would have them.
-
-use std::{
-    fs,
-    io::{Seek, SeekFrom, Write},
-    path::PathBuf,
-    thread,
-    time::Duration,
-};
+use std::{fs, io::Write as _, path::Path, thread, time::Duration};
 
 use plugin_api::testing::{DeviceBench, host};
+use tempfile::{NamedTempFile, TempDir};
 
 use super::*;
-use crate::capture::tests::{Directory, LITTLE, pcap};
+use crate::{
+    capture::tests::{Writer, pcapng},
+    file,
+    report::{InputReport, OutputReport},
+};
 
-const MICRO: u32 = 0xa1b2_c3d4;
-const NANO: u32 = 0xa1b2_3c4d;
+const MICROS: u32 = 0xa1b2_c3d4;
+const NANOS: u32 = 0xa1b2_3c4d;
 
-/// A device on the bench and its queues.
-struct Port {
-    bench: DeviceBench<PcapDevice>,
-    rx: Vec<RxQueue<Rx>>,
-    tx: Vec<Tx>,
+/// An interface whose host is the test.
+struct Bench {
+    device: DeviceBench<PcapDevice>,
+    report: Arc<Report>,
+    rx: Option<InputQueue>,
+    tx: Option<OutputQueue>,
 }
 
-/// A wish, to be changed by a test.
-struct Wish {
-    input: Option<PathBuf>,
-    output: Option<PathBuf>,
-    directory: Option<PathBuf>,
-    replay: Replay,
-}
+impl Bench {
+    fn new(input: Option<(&Path, Option<f64>, bool)>, output: Option<&Path>) -> Self {
+        Self::of(LinkKind::Ethernet, input, output, 0)
+    }
 
-fn wish(input: Option<PathBuf>, output: Option<PathBuf>) -> Wish {
-    Wish { input, output, directory: None, replay: Replay::default() }
-}
-
-impl Wish {
-    fn open(&self) -> Result<Port, String> {
-        let spec = Spec {
-            name: "pcap0",
-            input: self.input.as_deref().map(|path| (path, File::open(path).unwrap())),
-            replay: self.replay,
-            output: self.output.as_deref(),
-            directory: self.directory.as_deref(),
-            epoch_ns: 1_000_000_000,
-        };
-        let parts = PcapDevice::open(host(), spec);
+    fn of(
+        link: LinkKind,
+        input: Option<(&Path, Option<f64>, bool)>,
+        output: Option<&Path>,
+        epoch_ns: u64,
+    ) -> Self {
+        let (input_file, input) = input
+            .map(|(path, speed, is_looped)| {
+                let file = File::open(path).unwrap();
+                let id = file::identify(&file, path).unwrap();
+                (Arc::new(file), InputReport::new(path.to_owned(), id, speed, is_looped))
+            })
+            .unzip();
+        let (output_file, output) = output
+            .map(|path| {
+                let (file, id) = file::create(path, None, |_| None).unwrap();
+                (file, OutputReport::new(path.to_owned(), id))
+            })
+            .unzip();
+        let report = Arc::new(Report::new(host(), 0, "pcap0".into(), input, output));
         let Parts { device, rx, tx } =
-            parts.map_err(|error| crate::command::chain(&error).to_string())?;
-        Ok(Port { bench: DeviceBench::new(device), rx, tx })
+            PcapDevice::open(&report, link, input_file, output_file, epoch_ns).unwrap();
+        Self {
+            device: DeviceBench::new(device),
+            report,
+            rx: rx.into_iter().next().map(|queue| queue.queue),
+            tx: tx.into_iter().next().unwrap(),
+        }
     }
-}
 
-impl Port {
-    /// Receives until there were so many packets, or the input ended; nexts and packets.
-    fn receive(&mut self, count: usize) -> (Vec<u16>, Vec<Vec<u8>>) {
-        let (mut nexts, mut packets) = (Vec::new(), Vec::new());
-        for _ in 0..10_000 {
-            let out = self.bench.receive(&mut self.rx[0].queue);
-            nexts.extend(out.nexts.into_iter().flatten());
-            packets.extend(out.packets);
-            if packets.len() >= count || self.info().state() != State::Reading {
-                return (nexts, packets);
+    fn replaying(capture: &NamedTempFile, speed: Option<f64>, is_looped: bool) -> Self {
+        Self::new(Some((capture.path(), speed, is_looped)), None)
+    }
+
+    fn input(&self) -> &InputReport {
+        self.report.input.as_ref().unwrap()
+    }
+
+    fn output(&self) -> &OutputReport {
+        self.report.output.as_ref().unwrap()
+    }
+
+    /// What is due at `now_ns`.
+    fn receive_at(&mut self, now_ns: u64) -> Vec<Vec<u8>> {
+        self.device.set_now_ns(now_ns);
+        self.device.receive(self.rx.as_mut().unwrap()).packets
+    }
+
+    /// The next packets, or none at the end; waits for the reading thread.
+    fn receive(&mut self) -> Vec<Vec<u8>> {
+        loop {
+            let packets = self.receive_at(0);
+            if !packets.is_empty() || self.input().has_ended.load(Relaxed) {
+                return packets;
             }
-            thread::park_timeout(Duration::from_millis(1));
+            thread::yield_now();
         }
-        panic!("{} of {count} packets came", packets.len());
     }
 
-    fn info(&self) -> &Info {
-        self.bench.device().info()
-    }
-}
-
-fn frames(lens: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
-    let byte = |at: usize| at.to_le_bytes()[0];
-    lens.into_iter().map(|len| (0..len).map(|at| byte(at * 3 + len)).collect()).collect()
-}
-
-fn capture_of(magic: u32, frames: &[Vec<u8>]) -> Vec<u8> {
-    let records: Vec<_> = frames.iter().map(|frame| (1, 0, &frame[..])).collect();
-    pcap(LITTLE, magic, 1, &records)
-}
-
-#[test]
-fn a_capture_goes_through_the_device_and_comes_out_byte_for_byte() {
-    let directory = Directory::new();
-    let frames = frames((14..3_000).chain([1, 0, 9_014, 65_536]));
-    let original = capture_of(NANO, &frames);
-    let input = directory.file("in.pcap", &original);
-    let output =
-        directory.file("out.pcap", b"what was there before, which is longer than a header");
-    let mut port = wish(Some(input), Some(output.clone())).open().unwrap();
-    let (nexts, packets) = port.receive(frames.len());
-    assert!(packets == frames);
-    assert!(nexts.iter().all(|&next| next == Next::Ethernet as u16));
-    for part in packets.chunks(100) {
-        let mut sent = 0;
-        for _ in 0..10_000 {
-            sent += port.bench.transmit(&mut port.tx[3], part[sent..].to_vec());
-            if sent == part.len() {
-                break;
+    fn receive_all(&mut self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        loop {
+            let packets = self.receive();
+            if packets.is_empty() {
+                return all;
             }
-            thread::park_timeout(Duration::from_millis(1));
+            all.extend(packets);
         }
-        assert_eq!(sent, part.len());
     }
-    // The host drops the queues when it deletes the interface.
-    let Port { bench, rx, tx } = port;
-    drop((rx, tx));
-    assert!(fs::read(output).unwrap() == original);
-    let info = bench.device().info();
-    assert_eq!(info.counters.written.load(Ordering::Relaxed), frames.len() as u64);
-    assert_eq!(info.counters.received.load(Ordering::Relaxed), frames.len() as u64);
-}
 
-#[test]
-fn packets_are_in_the_file_while_the_interface_lives() {
-    let directory = Directory::new();
-    let output = directory.0.join("out.pcap");
-    let mut port = wish(None, Some(output.clone())).open().unwrap();
-    let frames = frames([60, 61]);
-    assert_eq!(port.bench.transmit(&mut port.tx[0], frames.clone()), 2);
-    let expected = capture_of(NANO, &frames);
-    for _ in 0..1_000 {
-        if fs::read(&output).unwrap() == expected {
-            return;
+    fn transmit(&mut self, packets: &[Vec<u8>]) {
+        for frame in packets.chunks(256) {
+            let sent = self.device.transmit(&mut self.tx, frame.iter().cloned());
+            assert_eq!(sent, frame.len());
         }
-        thread::park_timeout(Duration::from_millis(1));
     }
-    panic!("the file was not written within a second");
-}
 
-#[test]
-fn packets_come_when_they_are_due() {
-    let directory = Directory::new();
-    let times = [(10, 0), (10, 500_000), (9, 0), (11, 0)];
-    let records: Vec<_> = times.iter().map(|&(s, us)| (s, us, &[7_u8; 60][..])).collect();
-    let input = directory.file("in.pcap", &pcap(LITTLE, MICRO, 1, &records));
-    let mut wish = wish(Some(input), None);
-    wish.replay.speed = Some(2.0);
-    let mut port = wish.open().unwrap();
-    port.bench.set_now_ns(1_000);
-    assert_eq!(port.receive(1).1.len(), 1);
-    for (now_ns, expected) in [
-        (250_000_999, 0),
-        // The third is older than the first: it comes as soon as its turn does.
-        (250_001_000, 2),
-        (500_000_999, 0),
-        (500_001_000, 1),
-    ] {
-        port.bench.set_now_ns(now_ns);
-        let came = port.bench.receive(&mut port.rx[0].queue).packets.len();
-        assert_eq!(came, expected, "at {now_ns} ns");
+    /// Ends the queues, as when the interface is deleted.
+    fn delete(&mut self) {
+        self.rx = None;
+        self.tx = None;
     }
 }
 
-#[test]
-fn a_loop_begins_again_where_it_ended_and_an_empty_one_does_not() {
-    let directory = Directory::new();
-    let frames = frames([60, 61, 62]);
-    let input = directory.file("in.pcap", &capture_of(MICRO, &frames));
-    let mut wish = wish(Some(input), None);
-    wish.replay.endless = true;
-    let mut port = wish.open().unwrap();
-    let (_, packets) = port.receive(3_000);
-    assert!(packets.chunks_exact(3).all(|round| round == frames));
-    assert_eq!(port.info().state(), State::Reading);
-    drop(port);
-    wish.input = Some(directory.file("empty.pcap", &capture_of(MICRO, &[])));
-    let mut port = wish.open().unwrap();
-    assert!(port.receive(1).1.is_empty());
-    assert_eq!(port.info().state(), State::Ended);
-    assert_eq!(port.bench.link(), None);
+fn capture(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+/// A capture of packets at these times in nanoseconds, each of a byte that is its number.
+fn at_times(times_ns: &[u32]) -> NamedTempFile {
+    let mut writer = Writer::pcap(NANOS, false, 1);
+    for (number, &at_ns) in (0..).zip(times_ns) {
+        writer.record(at_ns / 1_000_000_000, at_ns % 1_000_000_000, &[number; 60]);
+    }
+    capture(&writer.bytes)
+}
+
+/// Packets of all lengths that matter: none, one buffer and around it, many buffers.
+fn packets() -> Vec<Vec<u8>> {
+    let lengths = [0, 1, 14, 60, 1514, 2047, 2048, 2049, 4096, 4097, 9018, 65_535, 65_536];
+    let all = lengths.into_iter().chain((0..600).map(|at| 60 + at % 1455));
+    let bytes = |len| (0..=250).cycle().skip(len % 251).step_by(7).take(len).collect();
+    all.map(bytes).collect()
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().unwrap()
 }
 
 #[test]
-fn a_capture_that_goes_bad_gives_its_good_packets_and_takes_the_link_down() {
-    let directory = Directory::new();
-    let frames = frames([60, 61, 62]);
-    let bytes = capture_of(MICRO, &frames);
-    let input = directory.file("bad.pcap", &bytes[..bytes.len() - 1]);
-    let mut port = wish(Some(input), None).open().unwrap();
-    // One more than there are, so that the end is seen.
-    assert_eq!(port.receive(4).1, frames[..2]);
-    assert_eq!(port.info().state(), State::Failed);
-    assert_eq!(port.bench.link(), Some(false));
-    assert!(port.bench.receive(&mut port.rx[0].queue).packets.is_empty());
+fn a_capture_replayed_and_written_is_the_same_byte_for_byte() {
+    let mut writer = Writer::pcap(NANOS, false, 1);
+    // What we write says how much of a packet it would keep.
+    writer.bytes[16..20].copy_from_slice(&(256_u32 * 1024).to_le_bytes());
+    for packet in packets() {
+        writer.record(1_700_000_000, 123_456_789, &packet);
+    }
+    let input = capture(&writer.bytes);
+    let directory = directory();
+    let path = directory.path().join("out.pcap");
+    let paths = Some((input.path(), None, false));
+    let epoch_ns = 1_700_000_000_123_456_789;
+    let mut bench = Bench::of(LinkKind::Ethernet, paths, Some(&path), epoch_ns);
+    let replayed = bench.receive_all();
+    assert_eq!(replayed, packets());
+    bench.device.set_now_ns(0);
+    bench.transmit(&replayed);
+    bench.delete();
+
+    assert!(fs::read(&path).unwrap() == writer.bytes);
+    assert_eq!(bench.output().packets.load(), 613);
+    assert_eq!((bench.input().packets.load(), bench.input().rounds.load()), (613, 1));
+    assert_eq!(bench.device.link(), None);
 }
 
 #[test]
-fn raw_ip_is_sorted_by_version() {
-    let directory = Directory::new();
-    let records: [(u32, u32, &[u8]); 3] = [(1, 0, &[0x45; 20]), (1, 0, &[0x60; 40]), (1, 0, &[])];
-    let input = directory.file("in.pcap", &pcap(LITTLE, MICRO, 101, &records));
-    let output = directory.0.join("out.pcap");
-    let mut port = wish(Some(input), Some(output.clone())).open().unwrap();
-    assert_eq!(port.info().layer, Layer::Ip);
-    let expected = [Next::Ip4, Next::NotIp4, Next::NotIp4].map(|next| next as u16);
-    assert_eq!(port.receive(3).0, expected);
-    assert_eq!(fs::read(output).unwrap()[20..24], 101_u32.to_ne_bytes());
+fn packets_are_written_at_the_time_of_their_frame_and_what_is_idle_is_flushed() {
+    let directory = directory();
+    let path = directory.path().join("out.pcap");
+    let mut bench = Bench::of(LinkKind::Ip, None, Some(&path), 5_000_000_000);
+    for (now_ns, byte) in [(7, 1), (2_000_000_001, 2)] {
+        bench.device.set_now_ns(now_ns);
+        bench.transmit(&[vec![byte; 60]]);
+    }
+    let mut expected = Writer::pcap(NANOS, false, 101);
+    expected.bytes[16..20].copy_from_slice(&(256_u32 * 1024).to_le_bytes());
+    expected.record(5, 7, &[1; 60]);
+    expected.record(7, 1, &[2; 60]);
+    while fs::read(&path).unwrap() != expected.bytes {
+        thread::yield_now(); // The interface is not deleted: the file fills all the same.
+    }
 }
 
 #[test]
-fn only_a_regular_file_that_nobody_uses_is_emptied() {
-    let directory = Directory::new();
-    let inside = |name: &str| directory.0.join(name);
-    let kept = directory.file("kept", b"precious");
-    std::os::unix::fs::symlink(&kept, inside("link")).unwrap();
-    let refused = |wish: Wish| wish.open().err().unwrap();
-    let text = refused(wish(None, Some(inside("link"))));
-    assert!(text.contains("link, a symbolic link: "), "{text}");
-    let text = refused(wish(None, Some(inside("no-such-directory/x"))));
-    assert!(text.contains("No such file or directory"), "{text}");
-    let text = refused(wish(None, Some("/dev/null".into())));
-    assert_eq!(text, "/dev/null is not a regular file");
-    let input = directory.file("in.pcap", &capture_of(MICRO, &frames([60])));
-    let text = refused(wish(Some(input.clone()), Some(input.clone())));
-    assert!(text.ends_with("in.pcap is the input"), "{text}");
-    let text = refused(wish(Some(kept.clone()), Some(inside("new"))));
-    assert!(text.ends_with("kept: at offset 0: neither pcap nor pcapng"), "{text}");
-    assert!(!inside("new").exists(), "a bad input leaves an output behind");
-    let busy = wish(None, Some(inside("busy"))).open().unwrap();
-    let text = refused(wish(None, Some(inside("busy"))));
-    assert!(text.ends_with("busy is being written by somebody else"), "{text}");
-    drop(busy);
-    wish(None, Some(inside("busy"))).open().unwrap();
-    let mut only = wish(None, Some("../outside".into()));
-    only.directory = Some(directory.0.clone());
-    let text = refused(only);
-    assert!(text.starts_with("../outside is not in /"), "{text}");
-    let mut only = wish(None, Some("named".into()));
-    only.directory = Some(directory.0.clone());
-    only.open().unwrap();
-    assert!(inside("named").exists());
-    assert_eq!(fs::read(kept).unwrap(), b"precious");
-    assert!(fs::read(input).unwrap().len() > 24);
+fn a_capture_without_packets_is_a_capture() {
+    let directory = directory();
+    let path = directory.path().join("out.pcap");
+    Bench::new(None, Some(&path)).delete();
+    let mut bench = Bench::new(Some((&path, None, true)), None);
+    assert_eq!(bench.receive_all().len(), 0);
+    assert_eq!(bench.input().error.get(), None);
 }
 
 #[test]
-fn a_write_that_fails_is_counted_and_the_file_keeps_whole_packets() {
-    let directory = Directory::new();
-    let path = directory.file("out.pcap", b"0123456789");
-    // A file that is open for reading only fails every write, as a full disk does.
+fn packets_are_due_as_captured_by_the_speed_from_when_the_interface_is_taken_up() {
+    let capture = at_times(&[500, 1_000_500, 1_000_600, 4_000_500]);
+    let mut bench = Bench::replaying(&capture, Some(2.0), false);
+    bench.device.device().set_admin(true).unwrap();
+    while bench.receive_at(10_000_000).is_empty() {
+        thread::yield_now();
+    }
+    assert_eq!(bench.receive_at(10_499_999).len(), 0);
+    assert_eq!(bench.receive_at(10_500_049), [[1; 60]]);
+    assert_eq!(bench.receive_at(10_500_050), [[2; 60]]);
+    assert_eq!(bench.receive_at(11_999_999).len(), 0);
+
+    // Down for a while, then up: it goes on where it was, and not faster.
+    bench.device.device().set_admin(false).unwrap();
+    bench.device.device().set_admin(true).unwrap();
+    assert_eq!(bench.receive_at(90_000_000), [[3; 60]]);
+    while !bench.input().has_ended.load(Relaxed) {
+        assert_eq!(bench.receive_at(90_000_000).len(), 0);
+    }
+}
+
+#[test]
+fn a_late_thread_catches_up() {
+    let capture = at_times(&[0, 10_000, 20_000, 30_000]);
+    let mut bench = Bench::replaying(&capture, Some(1.0), false);
+    while bench.receive_at(0).is_empty() {
+        thread::yield_now();
+    }
+    assert_eq!(bench.receive_at(25_000).len(), 2);
+    assert_eq!(bench.receive_at(1_000_000).len(), 1);
+}
+
+#[test]
+fn a_loop_goes_on_without_a_gap_and_without_end() {
+    let capture = at_times(&[1_000, 2_000, 4_000]);
+    let mut bench = Bench::replaying(&capture, Some(1.0), true);
+    while bench.receive_at(0).is_empty() {
+        thread::yield_now();
+    }
+    for round in 0..20_000 {
+        let start = round * 3_000;
+        let mut wait_for = |now_ns| loop {
+            let packets = bench.receive_at(now_ns);
+            if !packets.is_empty() {
+                return packets;
+            }
+            thread::yield_now();
+        };
+        assert_eq!(wait_for(start + 1_000), [[1; 60]], "round {round}");
+        let mut last = wait_for(start + 3_000);
+        if last.len() == 1 {
+            last.extend(wait_for(start + 3_000)); // That of the next round was not read yet.
+        }
+        assert_eq!(last, [[2; 60], [0; 60]], "round {round}");
+    }
+    assert!(!bench.input().has_ended.load(Relaxed));
+    assert!(bench.input().rounds.load() >= 20_000);
+    bench.delete();
+}
+
+#[test]
+fn the_descriptor_is_quiet_until_a_packet_is_due() {
+    let mut due_soon = at_times(&[0, 300_000_000]);
+    due_soon.flush().unwrap();
+    let mut bench = Bench::replaying(&due_soon, Some(1.0), false);
+    while bench.receive_at(0).is_empty() {
+        thread::yield_now();
+    }
+    let rx = bench.rx.as_ref().unwrap();
+    assert!(!rx.is_readable(Duration::ZERO));
+    assert!(rx.is_readable(Duration::from_secs(10)), "when the packet is due");
+    assert_eq!(bench.receive_at(300_000_000), [[1; 60]]);
+    while !bench.input().has_ended.load(Relaxed) {
+        assert!(bench.rx.as_ref().unwrap().is_readable(Duration::from_secs(10)));
+        bench.receive_at(300_000_000);
+    }
+    assert!(!bench.rx.as_ref().unwrap().is_readable(Duration::ZERO), "this was the end");
+}
+
+#[test]
+fn a_thread_that_sleeps_when_there_is_nothing_misses_nothing() {
+    let mut writer = Writer::pcap(MICROS, false, 1);
+    for _ in 0..50_000 {
+        writer.record(0, 0, &[1; 60]);
+    }
+    let capture = capture(&writer.bytes);
+    let mut bench = Bench::replaying(&capture, None, false);
+    let mut received = 0;
+    while !bench.input().has_ended.load(Relaxed) {
+        let rx = bench.rx.as_ref().unwrap();
+        assert!(rx.is_readable(Duration::from_secs(10)), "asleep for ever after {received}");
+        received += bench.receive_at(0).len();
+    }
+    assert_eq!(received, 50_000);
+}
+
+#[test]
+fn a_capture_cut_anywhere_is_replayed_up_to_there_and_takes_the_link_down() {
+    let mut writer = Writer::pcap(MICROS, true, 1);
+    writer.record(1, 0, &[1; 60]);
+    writer.record(2, 0, &[2; 70]);
+    for Writer { bytes, starts, .. } in [writer, pcapng()] {
+        for len in 0..bytes.len() {
+            let capture = capture(&bytes[..len]);
+            let mut bench = Bench::replaying(&capture, None, true);
+            let mut received = 0;
+            while !bench.input().has_ended.load(Relaxed) && received < 10_000 {
+                received += bench.receive().len();
+            }
+            let error = bench.input().error.get();
+            if let Some(error) = error {
+                let path = capture.path().display().to_string();
+                assert!(error.starts_with(&format!("{path}: byte ")), "{error}");
+                assert!(received <= 3);
+                assert_eq!(bench.device.link(), Some(false));
+            } else {
+                assert!(starts.contains(&len), "{len} bytes");
+                assert_eq!(bench.device.link(), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn packets_too_long_and_those_of_another_link_type_are_counted_and_the_others_replayed() {
+    let mut writer = Writer::pcap(MICROS, false, 1);
+    for len in [60, 65_536, 65_537, 200_000, 61] {
+        writer.record(0, 0, &vec![1; len]);
+    }
+    let capture_of_long = capture(&writer.bytes);
+    let mut bench = Bench::replaying(&capture_of_long, None, false);
+    let lengths: Vec<_> = bench.receive_all().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [60, 65_536, 61]);
+    assert_eq!((bench.input().too_long.load(), bench.input().packets.load()), (2, 3));
+
+    let capture = capture(&pcapng().bytes);
+    let mut bench = Bench::replaying(&capture, None, false);
+    assert_eq!(bench.receive_all(), [vec![1; 5], vec![3; 60]]);
+    assert_eq!(bench.input().other_link.load(), 1);
+}
+
+#[test]
+fn bare_ip_packets_go_where_their_version_says() {
+    let mut writer = Writer::pcap(MICROS, false, 228);
+    for first in [0x45, 0x60, 0] {
+        writer.record(0, 0, &[first; 60]);
+    }
+    writer.record(0, 0, &[]);
+    let capture = capture(&writer.bytes);
+    let mut bench = Bench::of(LinkKind::Ip, Some((capture.path(), None, false)), None, 0);
+    let rx = bench.rx.as_mut().unwrap();
+    let nexts = loop {
+        let out = bench.device.receive(rx);
+        if !out.nexts.is_empty() {
+            break out.nexts;
+        }
+    };
+    assert_eq!(nexts, [Some(1), Some(2), Some(2), Some(2)]);
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_told_once() {
+    let directory = directory();
+    let path = directory.path().join("out.pcap");
+    let (made, id) = file::create(&path, None, |_| None).unwrap();
+    drop(made);
+    // A file open for reading cannot be written.
+    let output = OutputReport::new(path.clone(), id);
+    let report = Arc::new(Report::new(host(), 0, "pcap0".into(), None, Some(output)));
     let file = File::open(&path).unwrap();
-    let info = wish(None, None).open().unwrap().bench.device().info().clone();
-    let queues = writer::start(host(), Arc::clone(&info), (file, 10), 1, 0).unwrap();
-    let mut tx: Vec<_> = queues.into_iter().map(|queue| Tx(Some(queue))).collect();
-    let mut port = wish(None, None).open().unwrap();
-    for _ in 0..2 {
-        assert_eq!(port.bench.transmit(&mut tx[0], frames([60, 61])), 2);
+    let parts = PcapDevice::open(&report, LinkKind::Ethernet, None, Some(file), 0).unwrap();
+    let mut bench = DeviceBench::new(parts.device);
+    let mut queue = parts.tx.into_iter().next().unwrap();
+    for _ in 0..3 {
+        assert_eq!(bench.transmit(&mut queue, vec![vec![1; 60]; 100]), 100);
     }
-    drop(tx);
-    let counted = [&info.counters.write_errors, &info.counters.lost, &info.counters.written]
-        .map(|counter| counter.load(Ordering::Relaxed));
-    assert_eq!(counted, [2, 4, 0]);
-    assert_eq!(fs::read(path).unwrap(), b"0123456789");
+    drop(queue);
+    let output = report.output.as_ref().unwrap();
+    assert_eq!((output.packets.load(), output.failed.load()), (0, 300));
+    let error = output.error.get().unwrap();
+    assert!(error.starts_with(&format!("{}: cannot write: ", path.display())), "{error}");
 }
 
 #[test]
-fn a_disk_that_is_full_for_a_while_leaves_a_capture_that_can_be_read() {
-    let directory = Directory::new();
-    // A small file system of its own would need a mount; a limit on the file's size does not, but
-    // is the whole process's. A sparse file near the largest size there is needs neither.
-    let path = directory.file("out.pcap", &[]);
-    let mut file = File::options().read(true).write(true).open(&path).unwrap();
-    let largest = (20..63).rev().map(|power| (1_u64 << power) - 65_536);
-    let Some(start) = largest.into_iter().find(|&len| file.set_len(len).is_ok()) else { return };
-    file.seek(SeekFrom::Start(start)).unwrap();
-    let mut probe = file.try_clone().unwrap();
-    if probe.write_all(&vec![0; 1 << 20]).is_ok() {
-        return; // The file system has no such limit.
-    }
-    file.set_len(start).unwrap();
-    file.seek(SeekFrom::Start(start)).unwrap();
-    let info = wish(None, None).open().unwrap().bench.device().info().clone();
-    let queues = writer::start(host(), Arc::clone(&info), (file, start), 1, 0).unwrap();
-    let mut tx: Vec<_> = queues.into_iter().map(|queue| Tx(Some(queue))).collect();
-    let mut port = wish(None, None).open().unwrap();
-    assert_eq!(port.bench.transmit(&mut tx[0], frames(vec![1_000; 200])), 200);
-    assert_eq!(port.bench.transmit(&mut tx[0], frames([60])), 1);
-    drop(tx);
-    assert_eq!(info.counters.write_errors.load(Ordering::Relaxed), 1);
-    assert_eq!(info.counters.lost.load(Ordering::Relaxed), 200);
-    assert_eq!(info.counters.written.load(Ordering::Relaxed), 1);
-    assert_eq!(fs::metadata(path).unwrap().len(), start + 16 + 60);
-}
-
-#[test]
-fn without_an_output_packets_are_swallowed_and_counted() {
-    let mut port = wish(None, None).open().unwrap();
-    assert_eq!(port.bench.transmit(&mut port.tx[0], frames([60; 5])), 5);
-    assert_eq!(port.info().counters.discarded.load(Ordering::Relaxed), 5);
+fn an_interface_without_an_output_counts_what_is_sent_to_it() {
+    let capture = at_times(&[0]);
+    let mut bench = Bench::replaying(&capture, None, false);
+    bench.transmit(&[vec![1; 60], vec![2; 60]]);
+    assert_eq!(bench.report.unwritten.load(), 2);
 }
