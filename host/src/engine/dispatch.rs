@@ -317,3 +317,6 @@ impl Thread {
         self.pending.is_empty() && self.frames.in_use() == 0
     }
 }
+
+#[cfg(test)]
+mod tests;
