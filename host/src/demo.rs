@@ -132,12 +132,15 @@ pub struct LoadSummary {
 /// [`DemoError`] if it cannot be set up, or a packet was lost or doubled.
 pub fn run(demo: &args::Demo, args: &Args, config: Config) -> Result<(), DemoError> {
     let more: Vec<PluginChoice> = args.plugins.clone();
+    // Where nobody asked for one it does without a socket, and so without a place for it.
+    let listens = config.cli.socket.is_some();
     let mut host = boot(config)?;
     let shown = host
         .catch_signals()
         .map_err(DemoError::from)
         .and_then(|()| set_up(&mut host.main.control))
         .and_then(|()| more.iter().try_for_each(|plugin| Ok(host.load(plugin)?)))
+        .and_then(|()| if listens { Ok(host.listen()?) } else { Ok(()) })
         .and_then(|()| {
             let mut show = Show::new(demo);
             host.run(&mut |control, now| show.tick(control, now));

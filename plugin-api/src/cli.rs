@@ -31,6 +31,39 @@ pub enum Role {
 }
 
 /// One command of the plugin.
+///
+/// ```
+/// use std::sync::Arc;
+/// use plugin_api::{Answer, Args, Command, Role, declare_command};
+/// # use plugin_api::{Config, Error, Host, Plugin};
+/// # struct Acme;
+/// # impl Plugin for Acme {
+/// #     const NAME: &'static str = "acme";
+/// #     fn create(_: Host, _: &Config<'_>) -> Result<Self, Error> { Ok(Self) }
+/// # }
+/// # plugin_api::declare_plugin!(Acme);
+///
+/// /// `show acme interface`
+/// struct ShowAcmeInterface;
+/// # impl Acme { fn host(&self) -> Host { plugin_api::testing::host() } }
+///
+/// impl Command for ShowAcmeInterface {
+///     const GRAMMAR: &'static str = "show acme interface <interface:interface>";
+///     const HELP: &'static str = "Shows what acme knows of an interface";
+///     const ROLE: Role = Role::Read;
+///     type Plugin = Acme;
+///
+///     fn run(acme: &Arc<Acme>, args: &Args<'_>, answer: &mut Answer<'_>) -> Result<(), Error> {
+///         let index = args.interface("interface").ok_or("which interface?")?;
+///         let interface = acme.host().interface(index).ok_or("it is gone")?;
+///         answer.table("", &["name", "mtu"]);
+///         answer.row([(&interface.name).into(), interface.mtu.into()]);
+///         Ok(())
+///     }
+/// }
+/// declare_command!(ShowAcmeInterface);
+/// # fn main() {}
+/// ```
 pub trait Command: 'static {
     /// Path, arguments and usage in one: `create tap [id <id:u32>] [host-ns <namespace:word>]`.
     ///

@@ -28,6 +28,59 @@ use crate::{
 /// A kind of device; one value for each interface.
 ///
 /// Each queue belongs to one thread at a time, so its state is `&mut` and needs no lock.
+///
+/// A device that receives what it sent:
+///
+/// ```
+/// use plugin_api::{Device, RxFrame, TxFrame, declare_device, next_nodes};
+/// # use plugin_api::{Config, Error, Host, Plugin};
+/// # struct Acme;
+/// # impl Plugin for Acme {
+/// #     const NAME: &'static str = "acme";
+/// #     fn create(_: Host, _: &Config<'_>) -> Result<Self, Error> { Ok(Self) }
+/// # }
+/// # plugin_api::declare_plugin!(Acme);
+///
+/// next_nodes! {
+///     /// Where received packets go.
+///     pub enum Next { Ethernet => Optional("ethernet-input") }
+/// }
+///
+/// type Queue = std::sync::mpsc::Receiver<Vec<u8>>;
+///
+/// struct Loop;
+///
+/// impl Device for Loop {
+///     const CLASS: &'static str = "acme-loop";
+///     type Plugin = Acme;
+///     type Next = Next;
+///     type Rx = Queue;
+///     type Tx = std::sync::mpsc::Sender<Vec<u8>>;
+///
+///     fn receive(&self, queue: &mut Queue, frame: &mut RxFrame<'_, Next>) {
+///         while !frame.is_full() && frame.fill(|room| {
+///             let packet = queue.try_recv().ok()?;
+///             room.get_mut(..packet.len())?.copy_from_slice(&packet);
+///             Some((packet.len(), Next::Ethernet))
+///         }) {}
+///     }
+///
+///     fn transmit(&self, queue: &mut Self::Tx, frame: &mut TxFrame<'_>) -> usize {
+///         let sent = (0..frame.len()).take_while(|&at| {
+///             queue.send(frame.segments(at).flatten().copied().collect()).is_ok()
+///         });
+///         sent.count()
+///     }
+/// }
+/// declare_device!(Loop);
+///
+/// let (mut tx, mut rx) = std::sync::mpsc::channel();
+/// let mut bench = plugin_api::testing::DeviceBench::new(Loop);
+/// assert_eq!(bench.transmit(&mut tx, [vec![1; 60], vec![2; 60]]), 2);
+/// assert_eq!(bench.receive(&mut rx).packets, [vec![1; 60], vec![2; 60]]);
+/// ```
+/// A command of the plugin makes interfaces of it with
+/// [`Host::create_interface`](crate::Host::create_interface).
 pub trait Device: Send + Sync + Sized + 'static {
     /// Name of the class: `tap`.
     const CLASS: &'static str;

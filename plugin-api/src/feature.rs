@@ -31,7 +31,14 @@ macro_rules! declare_arc {
 
 /// Declares that a node can be put on a feature arc. Its own next `Feature` leads onward.
 ///
-/// `default: on` enables it on every interface as soon as the plugin is loaded.
+/// `default: on` enables it on every interface as soon as the plugin is loaded; without it an
+/// operator does (`set interface feature INTERFACE NODE arc ARC`), or the plugin with
+/// [`Host::set_feature`](crate::Host::set_feature). `before` and `after` name other features of the
+/// arc, which need not be loaded:
+///
+/// ```text
+/// declare_feature!(AcmeDpiClassify, arc: "ip4-unicast", after: ["mirror-count"], default: on);
+/// ```
 #[macro_export]
 macro_rules! declare_feature {
     ($node:ty, arc: $arc:literal

@@ -4,7 +4,13 @@
 //! ([`declare_node!`]), device classes ([`declare_device!`]), commands ([`declare_command!`]),
 //! feature arcs and features ([`declare_arc!`], [`declare_feature!`]), services
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
-//! object of it. All of this is safe Rust; the `unsafe` is here.
+//! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
+//! ([`Config`]), counters ([`counters!`]) and timers ([`Host::timer`]), and looks at packets with the
+//! header views of [`wire`]. [`testing`] runs its nodes and devices without a host.
+//!
+//! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
+//! own; never into a `static`. The crate says `#![deny(unsafe_code)]` if it likes; `forbid` does not
+//! go together with the declaring macros, which reopen the lint for the records they leave (E0453).
 //!
 //! A node in full:
 //!

@@ -49,6 +49,41 @@ pub fn create<P: Plugin>(settings: &[(&str, &str)]) -> Result<P, Error> {
 }
 
 /// A bench holding one node under test.
+///
+/// It gives the node frames and keeps what comes out; the clock stands where the test sets it. What
+/// the node's plugin would ask of the host's services is not there.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use plugin_api::{Config, Error, Frame, Host, Node, Plugin, ThreadIndex, next_nodes};
+/// # struct Acme { shortest: usize }
+/// # impl Plugin for Acme {
+/// #     const NAME: &'static str = "acme";
+/// #     fn create(_: Host, config: &Config<'_>) -> Result<Self, Error> {
+/// #         Ok(Self { shortest: config.parse("shortest")?.unwrap_or(60) })
+/// #     }
+/// # }
+/// # next_nodes! { enum Next { Ethernet => Optional("ethernet-input"), Short => Drop("acme-runt") } }
+/// # struct Runts(Arc<Acme>);
+/// # impl Node for Runts {
+/// #     const NAME: &'static str = "acme-runts";
+/// #     type Plugin = Acme;
+/// #     type Next = Next;
+/// #     fn new(acme: &Arc<Acme>, _: ThreadIndex) -> Result<Self, Error> { Ok(Self(acme.clone())) }
+/// #     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
+/// #         let shortest = self.0.shortest;
+/// #         frame.enqueue_each(|packet| {
+/// #             if packet.len() < shortest { Next::Short } else { Next::Ethernet }
+/// #         });
+/// #     }
+/// # }
+/// use plugin_api::{NextNodes as _, testing::{NodeBench, create}};
+///
+/// let mut bench = NodeBench::<Runts>::new(create(&[("shortest", "64")])?);
+/// let out = bench.run([vec![0; 63], vec![0; 64]]);
+/// assert_eq!(out.nexts, [Next::Short, Next::Ethernet].map(|next| Some(next.index())));
+/// # Ok::<(), Error>(())
+/// ```
 pub struct NodeBench<N: Node> {
     node: N,
     plugin: Arc<N::Plugin>,

@@ -47,6 +47,38 @@ impl Host {
     /// threads that forward nothing), between packets, and may start and delete timers, this one
     /// included; it is given the time in nanoseconds. Any thread.
     ///
+    /// The plugin keeps its timer, and the timer's function must not keep the plugin, or neither
+    /// would end; so it holds a [`Weak`](std::sync::Weak):
+    ///
+    /// ```
+    /// use std::sync::{Arc, OnceLock};
+    /// use plugin_api::{Error, Host, Timer, TimerKind};
+    ///
+    /// struct Acme { host: Host, timer: OnceLock<Timer> }
+    ///
+    /// /// To be called by `Plugin::start`.
+    /// fn start(acme: &Arc<Acme>) -> Result<(), Error> {
+    ///     let weak = Arc::downgrade(acme);
+    ///     let every_second = move |now_ns| {
+    ///         let Some(acme) = weak.upgrade() else { return };
+    ///         // Here is what is to be done.
+    ///         if let Some(timer) = acme.timer.get() {
+    ///             timer.modify(now_ns + 1_000_000_000);
+    ///         }
+    ///     };
+    ///     let timer = acme.host.timer("acme-second", TimerKind::default(), every_second)?;
+    ///     acme.timer.get_or_init(|| timer).modify(acme.host.now_ns());
+    ///     Ok(())
+    /// }
+    ///
+    /// /// To be called by `Plugin::stop`.
+    /// fn stop(acme: &Acme) {
+    ///     if let Some(timer) = acme.timer.get() {
+    ///         let _ = timer.delete_and_wait(); // It fails only in the timer's own function.
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// If the host has no timers.
     pub fn timer(

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use gristmill_tests::{
+    Lab,
     demo::{User, run, summary},
     need_root, need_tool,
 };
@@ -85,4 +86,13 @@ fn without_json_it_prints_a_table_and_a_summary() {
         assert!(text.contains(part), "{part:?} is missing: {text}");
     }
     assert!(!text.contains('\x1b'), "no escape sequences but on a terminal: {text}");
+}
+
+#[test]
+fn it_takes_commands_where_a_socket_is_asked_for() {
+    let mut lab = Lab::options().arguments(&["demo", "--seconds", "3"]).start();
+    lab.run("plugin load null");
+    assert!(lab.run("show plugins").find("Plugin", "null").is_some());
+    let status = lab.wait();
+    assert!(status.success(), "{status}: {}", lab.log());
 }

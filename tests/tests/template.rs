@@ -16,11 +16,11 @@ use tempfile::TempDir;
 /// The commands of the README, in order. The host is the laboratory's.
 const TEST: &str = "cargo test --release";
 const BUILD: &str = "cargo build --release";
-const HOST: &str = "gristmill demo --seconds 300";
-const LOAD: &str = "millctl plugin load ./target/release/libacme_dpi_plugin.so";
-const SHOW: &str = "millctl show acme-dpi";
-const SHOW_NODE: &str = "millctl show node acme-dpi-classify";
-const UNLOAD: &str = "millctl plugin unload acme-dpi";
+const HOST: &str = "gristmill demo --seconds 300 --cli-socket ./cli.sock";
+const LOAD: &str = "millctl -s ./cli.sock plugin load ./target/release/libacme_dpi_plugin.so";
+const SHOW: &str = "millctl -s ./cli.sock show acme-dpi";
+const SHOW_NODE: &str = "millctl -s ./cli.sock show node acme-dpi-classify";
+const UNLOAD: &str = "millctl -s ./cli.sock plugin unload acme-dpi";
 
 /// The path dependency, as it stands in the template for lack of a published SDK.
 const SDK_IN_TREE: &str = "path = \"../plugin-api\"";
@@ -88,11 +88,10 @@ impl Template {
 
     /// Runs the client here, where the README has its reader run it.
     fn millctl(&self, lab: &Lab, command: &str) -> String {
-        let words: Vec<&str> = command.split(' ').collect();
-        assert_eq!(words[0], "millctl");
-        let call = lab.client(&words[1..]);
-        let output = Command::new(&call[0]).args(&call[1..]).current_dir(self.path()).output();
-        let output = output.unwrap();
+        let (millctl, words) = command.split_once(' ').unwrap();
+        assert_eq!(millctl, "millctl");
+        let mut client = Command::new(Build::here().client());
+        let output = client.args(words.split(' ')).current_dir(self.path()).output().unwrap();
         let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         assert!(output.status.success(), "{command}: {}\n{}", text.concat(), lab.log());
         text.concat()
@@ -142,7 +141,9 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 /// Loads it into traffic, sees it count, takes it out; no packet is missing.
 fn counts_under_traffic(template: &Template) {
     let plugins = ["ethernet", "ip4", "generator"];
-    let lab = Lab::options().plugins(&plugins).config(CONFIG).script(ROUTE).start();
+    let socket = template.path().join("cli.sock").display().to_string();
+    let options = Lab::options().plugins(&plugins).config(CONFIG).script(ROUTE);
+    let lab = options.socket(&socket).start();
     let nodes = lab.run("show graph");
     let traffic = Traffic::start(&lab, STREAM);
 

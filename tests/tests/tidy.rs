@@ -221,3 +221,10 @@ fn comments_and_strings_are_not_code() {
     assert_eq!(code("let a = \"danger // b\"; // danger"), "let a = ; ");
     assert!(has_word("danger {", "danger") && !has_word("danger_code", "danger"));
 }
+
+#[test]
+fn the_change_log_tells_the_layout_that_is_built() {
+    let text = fs::read_to_string(Path::new(SOURCE).join("plugin-api/CHANGELOG.md")).unwrap();
+    let digest = format!("digest `{:#018x}`", plugin_api::abi::layout::DIGEST);
+    assert!(text.contains(&digest), "plugin-api/CHANGELOG.md has no {digest}");
+}
