@@ -35,6 +35,9 @@ impl Command for CreatePcap {
 
     fn run(plugin: &Arc<Pcap>, args: &Args<'_>, answer: &mut Answer<'_>) -> Result<(), Error> {
         let speed = speed(args)?;
+        if args.mac("hw-addr").is_some_and(|[first, ..]| first & 1 != 0) {
+            return Err("hw-addr: this is a group's address".into());
+        }
         let (id, name) = free_name(plugin, args)?;
         let input = input(args)?;
         let link = input.as_ref().map_or(LinkKind::Ethernet, |input| input.link);
