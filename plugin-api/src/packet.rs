@@ -284,30 +284,8 @@ impl<'a> Packet<'a> {
 
     /// Resets line 0 to that of a fresh, empty packet.
     pub(crate) fn reset(&mut self) {
-        #[expect(clippy::cast_possible_truncation, reason = "128")]
-        let data_off = HEADROOM as u16;
         // SAFETY: the place is a header's, aligned and ours.
-        unsafe {
-            self.header.write(Header {
-                data_off,
-                len: 0,
-                flags: 0,
-                next_buffer: 0,
-                chain_len: 0,
-                ref_count: 1.into(),
-                error: 0,
-                trace: 0,
-                rx_interface: NO_INTERFACE,
-                tx_interface: NO_INTERFACE,
-                flow_hash: 0,
-                l2_off: 0,
-                l3_off: 0,
-                l4_off: 0,
-                arc_position: 0,
-                adjacency: 0,
-                scratch: [0; 2],
-            });
-        }
+        unsafe { self.header.write(Header::fresh()) };
     }
 
     /// Hangs `rest` behind the last buffer of this packet.

@@ -11,15 +11,13 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use gristmill_abi::buffer::{FLAG_NEXT, HEADROOM, Header, LINE, LINE_SHIFT, NO_INTERFACE, STRIDE};
+use gristmill_abi::buffer::{FLAG_NEXT, Header, LINE, LINE_SHIFT, STRIDE};
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Buffers of one batch.
 pub(super) const BATCH: usize = 32;
 const HUGE_PAGE: usize = 2 << 20;
-#[expect(clippy::cast_possible_truncation, reason = "128")]
-const DATA_OFF: u16 = HEADROOM as u16;
 
 /// A batch of free buffers.
 pub(super) type Batch = [u32; BATCH];
@@ -191,27 +189,8 @@ impl Pool {
 
     /// Makes line 0 of a buffer that of a fresh, empty packet.
     pub(super) fn reset(&self, index: u32) {
-        let fresh = Header {
-            data_off: DATA_OFF,
-            len: 0,
-            flags: 0,
-            next_buffer: 0,
-            chain_len: 0,
-            ref_count: AtomicU16::new(1),
-            error: 0,
-            trace: 0,
-            rx_interface: NO_INTERFACE,
-            tx_interface: NO_INTERFACE,
-            flow_hash: 0,
-            l2_off: 0,
-            l3_off: 0,
-            l4_off: 0,
-            arc_position: 0,
-            adjacency: 0,
-            scratch: [0; 2],
-        };
         // SAFETY: `header` checked the place; a free buffer is nobody's but the caller's.
-        unsafe { self.header(index).write(fresh) };
+        unsafe { self.header(index).write(Header::fresh()) };
     }
 
     fn fresh_batch(&self) -> Option<Batch> {

@@ -6,11 +6,13 @@ mod errors;
 mod feature;
 mod graph;
 mod interface;
+mod logging;
 mod node;
 mod plugin;
 mod punt;
 mod runtime;
 mod threads;
+mod timers;
 mod version;
 
 use super::{Answer, Builtin, Call, CommandError, Role};

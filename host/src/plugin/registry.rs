@@ -101,6 +101,19 @@ pub const KINDS: &[ResourceKind] = &[
         revoke: |_, _| Ok(()), // Gone with the nodes.
     },
     ResourceKind {
+        name: "features",
+        list: |control, owner| {
+            let (plan, _) = control.host.running_graph();
+            let features = plan
+                .arcs
+                .iter()
+                .flat_map(|(name, arc)| arc.features.iter().map(move |feature| (name, feature)));
+            let own = features.filter(|(_, feature)| feature.owner == owner);
+            own.map(|(arc, feature)| format!("{} on {arc}", feature.node)).collect()
+        },
+        revoke: |_, _| Ok(()), // Gone with the nodes.
+    },
+    ResourceKind {
         name: "device classes",
         list: |control, owner| control.host.classes.lock().of(owner),
         revoke: |control, owner| {

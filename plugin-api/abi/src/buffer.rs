@@ -78,6 +78,34 @@ pub struct Header {
     pub scratch: [u64; 2],
 }
 
+impl Header {
+    /// Line 0 of a fresh, empty packet with the usual headroom and one owner.
+    #[inline(always)]
+    pub const fn fresh() -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "128")]
+        let data_off = HEADROOM as u16;
+        Self {
+            data_off,
+            len: 0,
+            flags: 0,
+            next_buffer: 0,
+            chain_len: 0,
+            ref_count: AtomicU16::new(1),
+            error: 0,
+            trace: 0,
+            rx_interface: NO_INTERFACE,
+            tx_interface: NO_INTERFACE,
+            flow_hash: 0,
+            l2_off: 0,
+            l3_off: 0,
+            l4_off: 0,
+            arc_position: 0,
+            adjacency: 0,
+            scratch: [0; 2],
+        }
+    }
+}
+
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<Header>() == LINE);
