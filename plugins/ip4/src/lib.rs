@@ -23,6 +23,8 @@ mod ip4_neighbor;
 mod ip4_resolve;
 mod ip4_rewrite;
 pub mod neighbor;
+#[cfg(test)]
+mod node_tests;
 mod router;
 pub mod slots;
 pub mod table;
