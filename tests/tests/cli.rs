@@ -9,8 +9,9 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 16] = [
+const CALLS: [(&str, &str); 17] = [
     ("clear errors", "clear errors"),
+    ("clear logging", "clear logging"),
     ("clear punt", "clear punt"),
     ("clear runtime", "clear runtime"),
     ("comment", "comment nothing"),
