@@ -285,7 +285,7 @@ impl<C> fmt::Debug for Command<C> {
 ///
 /// The host collects them for its one context type, once, and hands all to its registry with
 /// `registry.add_builtins(inventory::iter::<Builtin<Host>>)`:
-/// ```ignore (only this crate may collect its own type)
+/// ```text
 /// inventory::collect!(Builtin<Host>);
 ///
 /// inventory::submit! {

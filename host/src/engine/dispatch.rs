@@ -49,6 +49,10 @@ pub unsafe fn poll_inputs(thread: *mut Thread) {
     unsafe { poll(thread, |thread, at| thread.runtime.inputs.get(at).copied()) };
 }
 
+/// Dispatches, with an empty frame each, the nodes that `node` gives until it gives none.
+///
+/// # Safety
+/// As of [`dispatch_pending`].
 unsafe fn poll(thread: *mut Thread, node: impl Fn(&Thread, usize) -> Option<NodeIndex>) {
     let mut at = 0;
     loop {
@@ -89,6 +93,9 @@ pub unsafe fn dispatch_pending(thread: *mut Thread) {
 }
 
 /// Calls one node with one frame and sees to it that each of its packets has an owner.
+///
+/// # Safety
+/// As of [`dispatch_pending`].
 unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
     // SAFETY: by the caller's promise; the borrow ends before the node is called.
     let this = unsafe { &mut *thread };
@@ -126,6 +133,10 @@ unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
     this.settle(index, frame, result);
 }
 
+/// Tells a node how many nexts it has.
+///
+/// # Safety
+/// `node` belongs to this thread and is not running.
 unsafe fn publish_nexts(node: *mut NodeRuntime, n_nexts: u16) {
     // SAFETY: by the caller's promise.
     unsafe { (*node).n_nexts = n_nexts };
