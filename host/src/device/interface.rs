@@ -80,7 +80,7 @@ pub struct InterfaceCounters {
     pub tx_drops: Counter,
 }
 
-/// A lock for a transmit queue that several threads share.
+/// The lock of a transmit queue: several threads share one where they are more than the queues.
 #[derive(Debug, Default)]
 pub struct TxLock(AtomicBool);
 

@@ -12,8 +12,8 @@ use crate::{
     icmp::{ERROR_HEADERS, Kind, QUOTE_MAX, RateLimit, Unreachable, may_report, write_error},
 };
 
-/// Errors a second from each thread, and at once; Linux's `icmp_msgs_per_sec` and
-/// `icmp_msgs_burst` are 10,000 and 10,000 in all since 6.7, 1,000 and 50 before.
+/// Errors a second from each thread, and at once. The rate is the default that Linux documents for
+/// `icmp_msgs_per_sec`; the burst is ours.
 const PER_SECOND: u32 = 1_000;
 const BURST: u32 = 200;
 
