@@ -275,3 +275,33 @@ fn wrong_checksums_are_dropped_and_counted_by_reason() {
     assert_eq!(replies.the("Counter", "echo-replies").count("Value"), 2);
     between.finish();
 }
+
+#[test]
+fn what_is_the_operating_systems_reaches_its_socket_through_the_punt_tap() {
+    if !(need_root() && need_tool("ip")) {
+        return;
+    }
+    let between = Between::start(Shape::of(Link::Tap));
+    let stack = Netns::new("stack");
+    let sender = between.left.udp(LEFT);
+    sender.send_to(b"to nobody", format!("{HOST_LEFT}:9999")).unwrap();
+    let counted = || between.dropped("error-punt", "punt-not-configured") == 1;
+    let counted = (0..500).any(|_| counted()); // Each look starts a client: a second or two in all.
+    assert!(counted, "without a punt interface it is dropped and counted");
+
+    let own = between.interface("tap0", |row| row.text("MAC").to_owned());
+    let stack_name = stack.name();
+    between.lab.run(&format!(
+        "create tap id 9 host-if-name punt host-ns {stack_name} host-mac-addr {own} \
+         host-ip4-addr {HOST_LEFT}/24"
+    ));
+    between.lab.run("set interface state tap9 up");
+    between.lab.run("set punt tap tap9");
+    let receiver = stack.udp(HOST_LEFT);
+    receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    sender.send_to(b"to the kernel", receiver.local_addr().unwrap()).unwrap();
+    let mut bytes = [0; 64];
+    let (len, from) = receiver.recv_from(&mut bytes).unwrap();
+    assert_eq!((&bytes[..len], from), (&b"to the kernel"[..], sender.local_addr().unwrap()));
+    between.finish();
+}
