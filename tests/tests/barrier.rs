@@ -72,3 +72,20 @@ fn what_needs_no_barrier_is_answered_while_a_worker_hangs() {
     traffic.stop_whole();
     lab.finish();
 }
+
+#[test]
+fn an_interface_stays_as_it_was_where_its_change_is_held_up() {
+    let lab = lab();
+    lab.run("plugin load null");
+    lab.run("create null id 5");
+    let traffic = Traffic::paced(&lab, 1000);
+    hung(&lab);
+    let state = |lab: &Lab| lab.run("show interface").the("Name", "null5").text("State").to_owned();
+    names_the_culprit(&lab.refused("set interface state null5 up"));
+    assert_eq!(state(&lab), "down");
+    traffic.flows();
+    lab.run("set interface state null5 up");
+    assert_eq!(state(&lab), "up");
+    traffic.stop_whole();
+    lab.finish();
+}

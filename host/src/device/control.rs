@@ -106,7 +106,6 @@ impl Host {
         if interface.owner != owner {
             return Err(InterfaceError::Foreign(interface.name.clone()));
         }
-        self.notify(notice::INTERFACE_REMOVED, index.into());
         self.change_graph(|plan| {
             for name in [interface.input_name(), interface.output_name()] {
                 if let Some(node) = plan.find(&name) {
@@ -116,6 +115,7 @@ impl Host {
             plan.outputs.remove(&index);
             Ok(())
         })?;
+        self.notify(notice::INTERFACE_REMOVED, index.into());
         if interface.admin_up.load(Ordering::Relaxed) {
             self.watch_queues(&interface, false);
         }
@@ -133,6 +133,7 @@ impl Host {
     pub fn set_admin(&self, index: u32, up: bool) -> Result<(), InterfaceError> {
         let interface = self.interface(index)?;
         let refused = |_| InterfaceError::Refused(interface.name.clone());
+        let was_up = interface.admin_up.load(Ordering::Relaxed);
         interface.ops.set_admin(up).map_err(refused)?;
         let threads = if up { interface.placement.lock().clone() } else { Vec::new() };
         self.change_graph(|plan| {
@@ -142,6 +143,10 @@ impl Host {
                 node.threads = Some(threads);
             }
             Ok(())
+        })
+        .inspect_err(|_| {
+            // What it was before it can be again; if not, the device has said so in the log.
+            interface.ops.set_admin(was_up).unwrap_or_default();
         })?;
         if interface.admin_up.swap(up, Ordering::Relaxed) != up {
             self.watch_queues(&interface, up); // Unread packets must not keep a thread awake.
