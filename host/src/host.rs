@@ -17,7 +17,7 @@ use plugin_api::ThreadIndex;
 use crate::{
     buffer::Pool,
     device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
-    engine::{Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared, poller::Watch},
+    engine::{Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared, files::Files},
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
@@ -78,8 +78,8 @@ fn in_node(node: &Option<String>) -> String {
 pub struct ThreadHandle {
     /// What everyone may look at.
     pub shared: Arc<ThreadShared>,
-    /// What it watches.
-    pub watch: Watch,
+    /// The descriptors it watches.
+    pub files: Arc<Files>,
     /// The thread's own; touched only while it is parked, or on it.
     thread: *mut Thread,
 }
@@ -245,11 +245,11 @@ impl Host {
     pub unsafe fn add_thread(&self, thread: *mut Thread) -> Result<(), GraphError> {
         // SAFETY: by the caller's promise; it does not run yet.
         let new = unsafe { &*thread };
-        let (shared, watch) = (Arc::clone(&new.shared), new.poller.watch());
+        let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
         if shared.index == 0 {
             self.link_news.set_main(Arc::clone(&shared));
         }
-        self.threads.write().push(ThreadHandle { shared, watch, thread });
+        self.threads.write().push(ThreadHandle { shared, files, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {
             self.threads.write().pop();
         })?;
@@ -283,9 +283,9 @@ impl Host {
         }
     }
 
-    /// What thread `index` watches.
-    pub fn watch(&self, index: u32) -> Option<Watch> {
-        self.threads.read().get(index as usize).map(|thread| thread.watch.clone())
+    /// The descriptors that thread `index` watches.
+    pub fn files(&self, index: u32) -> Option<Arc<Files>> {
+        self.threads.read().get(index as usize).map(|thread| Arc::clone(&thread.files))
     }
 
     /// The plan that changes apply to now: the staged one while a plugin is being prepared.
