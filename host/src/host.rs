@@ -17,7 +17,10 @@ use plugin_api::ThreadIndex;
 use crate::{
     buffer::Pool,
     device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
-    engine::{Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared, files::Files},
+    engine::{
+        Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared,
+        files::{FileReport, Files},
+    },
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
@@ -286,6 +289,21 @@ impl Host {
     /// The descriptors that thread `index` watches.
     pub fn files(&self, index: u32) -> Option<Arc<Files>> {
         self.threads.read().get(index as usize).map(|thread| Arc::clone(&thread.files))
+    }
+
+    /// The descriptors of all threads, main's first.
+    pub fn all_files(&self) -> Vec<Arc<Files>> {
+        self.threads.read().iter().map(|thread| Arc::clone(&thread.files)).collect()
+    }
+
+    /// Every watched descriptor, with its thread.
+    pub fn watched_files(&self) -> Vec<(u32, FileReport)> {
+        let threads = (0..).zip(self.all_files());
+        threads
+            .flat_map(|(thread, files)| {
+                files.report().watched.into_iter().map(move |file| (thread, file))
+            })
+            .collect()
     }
 
     /// The plan that changes apply to now: the staged one while a plugin is being prepared.

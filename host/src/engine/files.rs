@@ -98,6 +98,17 @@ pub struct FileReport {
     pub failures: u64,
 }
 
+/// What there is to show of a thread's descriptors.
+#[derive(Clone, Debug, Default)]
+pub struct FilesReport {
+    /// Those that are watched.
+    pub watched: Vec<FileReport>,
+    /// The last ones that the host closed, for an error or a panic.
+    pub closed: Vec<FileReport>,
+    /// How many those were since the start.
+    pub closed_count: u64,
+}
+
 /// The descriptors that one thread's poller watches for others.
 pub struct Files {
     thread: ThreadIndex,
@@ -235,12 +246,15 @@ impl Files {
         own.into_iter().filter(|(id, functions)| self.remove(*id) && functions.close()).count()
     }
 
-    /// What is watched, and what the host closed lately; and how much it has closed in all.
-    pub fn report(&self) -> (Vec<FileReport>, Vec<FileReport>, u64) {
+    /// What `show files` shows of this thread.
+    pub fn report(&self) -> FilesReport {
         let table = self.table.lock();
         let files = table.places.iter().filter_map(|place| place.file.as_ref());
-        let watched = files.map(|file| file.report.clone()).collect();
-        (watched, table.closed.iter().cloned().collect(), table.closed_count)
+        FilesReport {
+            watched: files.map(|file| file.report.clone()).collect(),
+            closed: table.closed.iter().cloned().collect(),
+            closed_count: table.closed_count,
+        }
     }
 
     /// Calls the functions that `ready` is for; gives what went wrong. Nothing happens if its token

@@ -50,6 +50,20 @@ pub const KINDS: &[ResourceKind] = &[
         },
     },
     ResourceKind {
+        name: "descriptors",
+        list: |control, owner| {
+            let watched = control.host.watched_files();
+            let own = watched.into_iter().filter(|(_, file)| file.owner == owner);
+            own.map(|(_, file)| file.name).collect()
+        },
+        revoke: |control, owner| {
+            control.host.all_files().iter().for_each(|files| {
+                files.remove_owner(owner);
+            });
+            Ok(())
+        },
+    },
+    ResourceKind {
         name: "interfaces",
         list: |control, owner| {
             let interfaces = control.host.interfaces.read();

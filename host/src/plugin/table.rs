@@ -2,6 +2,7 @@
 //! panics and checks what it is given.
 #![expect(unsafe_code, reason = "called by plugins, with what they have")]
 
+mod file;
 mod graph;
 mod interface;
 mod timer;
@@ -141,6 +142,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "interface" => Some((&raw const interface::SERVICE).cast()),
         "graph" => Some((&raw const graph::SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
+        "file" => Some((&raw const file::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         _ => None,
     }

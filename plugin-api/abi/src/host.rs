@@ -1,7 +1,7 @@
 //! What a plugin may ask of the host.
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
-//! `interface`, `graph`, `buffer`, `timer`.
+//! `interface`, `graph`, `buffer`, `timer`, [`file`](crate::file), [`process`](crate::process).
 
 use core::ffi::c_void;
 

@@ -110,8 +110,8 @@ fn an_error_without_a_function_closes_the_descriptor_and_says_so() {
     assert_eq!(*notes.lock(), [FileEvent::Error, FileEvent::Closed]);
     assert_eq!(bench.turn(), [], "it does not come again");
     assert!(!bench.files.remove(id));
-    let (watched, closed, count) = bench.files.report();
-    assert_eq!((watched.len(), closed.len(), count), (0, 1, 1));
+    let FilesReport { watched, closed, closed_count } = bench.files.report();
+    assert_eq!((watched.len(), closed.len(), closed_count), (0, 1, 1));
     assert_eq!(closed[0].errors, 1);
 }
 
@@ -141,7 +141,7 @@ fn failures_are_counted_and_a_panic_closes() {
         let faults = bench.turn();
         assert_eq!((faults[0].panicked, faults[0].closed), (panicked, panicked));
     }
-    let (watched, closed, _) = bench.files.report();
+    let FilesReport { watched, closed, .. } = bench.files.report();
     assert_eq!((watched.len(), closed[0].reads, closed[0].failures), (0, 3, 3));
 }
 
@@ -164,7 +164,7 @@ fn a_function_may_remove_its_own_descriptor_and_others_that_are_ready() {
     ids.set([added[0], added[1]]).unwrap();
     assert_eq!(bench.turn(), []);
     assert_eq!(calls.load(Ordering::Relaxed), 1, "neither the other one nor its own writing");
-    assert!(bench.files.report().0.is_empty());
+    assert!(bench.files.report().watched.is_empty());
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn what_an_owner_leaves_behind_is_removed_and_told_so() {
     }
     assert_eq!(bench.files.remove_owner(Owner(7)), 1);
     assert_eq!(*notes.lock(), [FileEvent::Closed]);
-    assert_eq!(bench.files.report().0[0].owner, Owner(8));
+    assert_eq!(bench.files.report().watched[0].owner, Owner(8));
 }
 
 #[test]
@@ -260,6 +260,6 @@ fn a_regular_file_is_refused_and_leaves_nothing() {
     let functions: Arc<dyn FileFunctions> = Arc::new(|_| Called::Done);
     let spec = FileSpec { name, owner, interest, functions };
     assert_eq!(bench.files.add(file.as_fd(), spec), Err(Errno::PERM));
-    assert!(bench.files.report().0.is_empty());
+    assert!(bench.files.report().watched.is_empty());
     assert_eq!(FileId::of(5), None);
 }
