@@ -32,6 +32,7 @@ use crate::{
     plugin::{
         classes::Classes, listeners::Listeners, services::Services, slots::Slots, table::HostTimer,
     },
+    process::Processes,
     time::{Clock, Nanos, ThreadClock, Ticks, timer::Timers},
 };
 
@@ -142,6 +143,8 @@ pub struct Host {
     pub link_news: Arc<LinkNews>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
+    /// Processes.
+    pub processes: Processes,
     /// Names of generations that are being loaded: their timers and lines say whose they are.
     pub loading: Mutex<Option<(Owner, String)>>,
     /// Counts generations and queues.
@@ -185,6 +188,7 @@ impl Host {
             links: Mutex::default(),
             link_news: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
+            processes: Processes::new(clock.thread()),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),
@@ -276,6 +280,11 @@ impl Host {
         if let Some(thread) = self.threads.read().get(index as usize) {
             thread.shared.ring();
         }
+    }
+
+    /// Wakes main if it sleeps.
+    pub fn ring_main(&self) {
+        self.ring(0);
     }
 
     /// Name of the plugin that `owner` is a generation of; `host` for the host itself.

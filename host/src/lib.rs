@@ -16,4 +16,5 @@ pub mod plugin;
 pub mod process;
 pub mod run;
 pub mod stats;
+pub mod sync;
 pub mod time;

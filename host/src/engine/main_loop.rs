@@ -59,13 +59,17 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         unsafe { dispatch::poll_pre_inputs(thread) };
         // SAFETY: as above.
         unsafe { dispatch::poll_inputs(thread) }; // rx
+        main.control.host.set_in_nodes(false);
+        let ran = main.run_processes(now);
+        main.control.host.set_in_nodes(true);
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
         let expired = expire_timers(main.control.host, ThreadIndex(0), now); // May change the graph.
+        let ran = ran + main.run_processes(now); // Those that nodes and timers have woken.
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
-        if expired > 0 {
+        if expired + ran > 0 {
             this.stay_awake();
         }
         this.rest_until(main.control.host, wake_at);
@@ -87,9 +91,13 @@ impl Thread {
         self.shared.announce_sleep();
         let left = wake_at.since(self.clock.read());
         let tick = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left.0));
-        let timeout = tick.into_iter().chain(self.until_timer(host)).min();
+        let process = host.processes.next_expiry();
+        let process = process.map(|at| Duration::from_nanos(at.since(self.clock.read()).0));
+        let timeout = tick.into_iter().chain(self.until_timer(host)).chain(process).min();
         // What was asked for after main last looked, and before it announced its sleep.
-        let asked = host.link_news.is_some() || host.quit.load(Ordering::SeqCst);
+        let asked = host.link_news.is_some()
+            || host.processes.has_work()
+            || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
         self.wait(host, timeout);
@@ -99,6 +107,13 @@ impl Thread {
 }
 
 impl MainLoop {
+    /// Resumes the processes that were woken; how many.
+    fn run_processes(&mut self, now: Nanos) -> usize {
+        let host = self.control.host;
+        let tell = |notice| host.tell_of_process(notice);
+        host.processes.run(&raw mut self.control, now, |_| (), tell)
+    }
+
     /// Serves a descriptor of the host's own.
     fn serve(&mut self, ready: Ready) {
         match ready.token {
