@@ -86,7 +86,9 @@ fn turns() {
         }
     }
     assert_eq!(table.shown().totals.idle.get(), u64::from(MANY));
-    println!("all {MANY} flows end, {EXPIRIES} a turn: {all:?} in {turns} turns, longest {longest:?}");
+    println!(
+        "all {MANY} flows end, {EXPIRIES} a turn: {all:?} in {turns} turns, longest {longest:?}"
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]

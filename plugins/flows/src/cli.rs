@@ -15,23 +15,15 @@ use crate::{
 /// Rows shown if nothing else is asked for.
 const LIMIT: u32 = 100;
 /// What flows and reports have in common.
-const FLOW: [&str; 7] = [
-    "source",
-    "destination",
-    "protocol",
-    "source-port",
-    "destination-port",
-    "packets",
-    "bytes",
-];
+const FLOW: [&str; 7] =
+    ["source", "destination", "protocol", "source-port", "destination-port", "packets", "bytes"];
 
 /// `show flows`
 #[derive(Debug)]
 pub struct ShowFlows;
 
 impl Command for ShowFlows {
-    const GRAMMAR: &'static str =
-        "show flows [summary] [{state:active|ended}] [limit <limit:u32>]";
+    const GRAMMAR: &'static str = "show flows [summary] [{state:active|ended}] [limit <limit:u32>]";
     const HELP: &'static str = "Shows the flows with the most bytes, those that were reported last \
         (ended), or how many there were (summary)";
     const ROLE: Role = Role::Read;
@@ -76,7 +68,9 @@ fn active(flows: &Flows, limit: usize, answer: &mut Answer<'_>) {
     let shown = flows.shown();
     let now_ns = flows.host().now_ns();
     let all = shown.iter().flat_map(|(thread, shown, _)| {
-        shown.flows().map(|(flow, ends_ns)| (Reverse((flow.bytes, flow.key)), *thread, flow, ends_ns))
+        shown
+            .flows()
+            .map(|(flow, ends_ns)| (Reverse((flow.bytes, flow.key)), *thread, flow, ends_ns))
     });
     let mut all: Vec<_> = all.collect();
     all.sort_unstable_by_key(|&(order, ..)| order);
@@ -187,7 +181,8 @@ pub struct ClearFlows;
 
 impl Command for ClearFlows {
     const GRAMMAR: &'static str = "clear flows";
-    const HELP: &'static str = "Forgets all flows and counts; they begin anew with their next packets";
+    const HELP: &'static str =
+        "Forgets all flows and counts; they begin anew with their next packets";
     type Plugin = Flows;
 
     fn run(flows: &Arc<Flows>, _: &Args<'_>, _: &mut Answer<'_>) -> Result<(), Error> {

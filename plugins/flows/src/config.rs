@@ -21,7 +21,7 @@ const FLOWS_MAX: u32 = 4 << 20;
 /// The longest time-out. Unit: seconds; about seven hours.
 const SECONDS_MAX: u32 = 26_000;
 
-const _: () = assert!((SECONDS_MAX * TICKS_PER_SECOND) as u64 + 1 <= Wheel::MAX_INTERVAL);
+const _: () = assert!(((SECONDS_MAX * TICKS_PER_SECOND) as u64) < Wheel::MAX_INTERVAL);
 
 /// When flows end. Unit: ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,7 +77,8 @@ impl Flows {
     /// What a thread's nodes share; made for the first of them.
     pub(crate) fn thread(&self, ThreadIndex(thread): ThreadIndex) -> Arc<ThreadFlows> {
         let mut threads = self.threads.lock();
-        let made = threads.entry(thread).or_insert_with(|| Arc::new(ThreadFlows::new(self.table())));
+        let made =
+            threads.entry(thread).or_insert_with(|| Arc::new(ThreadFlows::new(self.table())));
         Arc::clone(made)
     }
 

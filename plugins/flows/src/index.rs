@@ -83,7 +83,6 @@ impl Index {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the half is meant")]
 fn hash_of(entry: u64) -> u32 {
     (entry >> 32) as u32
 }

@@ -135,7 +135,7 @@ pub(crate) mod testing {
     /// A packet of a flow with so many bytes behind its ports.
     pub(crate) fn packet(key: Key, payload: usize) -> Vec<u8> {
         let [source, destination] = key.ports();
-        let len = u16::try_from(4 + payload).unwrap();
+        let len = 4 + payload;
         let header = Header::new(key.protocol(), key.source(), key.destination(), len);
         let mut bytes = vec![0; HEADER];
         header.emit(bytes.first_chunk_mut().unwrap()).unwrap();

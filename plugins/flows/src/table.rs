@@ -107,14 +107,16 @@ impl Table {
         let idle = TimerHandle::from_bits(record.timer());
         let goes_on = self.wheel.deadline(idle).is_some_and(|end| end > self.wheel.now());
         let flow = record.flow();
-        let reason = if expiry.timer() == ACTIVE && goes_on { Reason::Active } else { Reason::Idle };
+        let reason =
+            if expiry.timer() == ACTIVE && goes_on { Reason::Active } else { Reason::Idle };
         if flow.packets > 0 {
             self.shown.report(&flow, reason, now_ns);
         }
         match reason {
             Reason::Active => {
                 record.restart();
-                self.active[slot as usize] = start(&mut self.wheel, slot, ACTIVE, timeouts.active_interval());
+                self.active[slot as usize] =
+                    start(&mut self.wheel, slot, ACTIVE, timeouts.active_interval());
             }
             Reason::Idle => {
                 record.end();
