@@ -42,6 +42,12 @@ impl Index {
         None
     }
 
+    /// The entry at the home of a hash.
+    #[inline(always)]
+    pub(crate) fn home(&self, hash: u32) -> u64 {
+        self.entries[hash as usize & (self.entries.len() - 1)]
+    }
+
     /// Adds a flow; `false` if there is no room near where it should be.
     pub(crate) fn insert(&mut self, hash: u32, slot: u32) -> bool {
         let mask = self.entries.len() - 1;

@@ -1,6 +1,6 @@
 //! The flows of one thread and the wheel that ends them. Pure: time is an argument.
 
-use std::sync::Arc;
+use std::{hint::black_box, sync::Arc};
 
 use plugin_api::wheel::{DUPLICATE_STOP, Expiry, TimerHandle, TimingWheel};
 
@@ -139,11 +139,8 @@ impl Table {
             self.turn(now_ns, timeouts); // Intervals count from the time last told.
         }
         for together in seen.chunks(TOGETHER) {
-            let mut slots = [None; TOGETHER];
-            for (slot, seen) in slots.iter_mut().zip(together) {
-                *slot = self.find(seen);
-            }
-            for (slot, seen) in slots.iter().zip(together) {
+            let slots = self.find_together(together);
+            for (slot, seen) in slots.into_iter().zip(together) {
                 // A packet before this one may have begun its flow.
                 let slot = slot.or_else(|| self.find(seen));
                 match slot.or_else(|| self.begin(seen, now_ns, timeouts)) {
@@ -152,6 +149,24 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// The slots of flows, and into the cache all that is needed of them: where it is not there,
+    /// the packets wait for it together and not one after the other.
+    #[inline(always)]
+    fn find_together(&self, together: &[Seen]) -> [Option<u32>; TOGETHER] {
+        for seen in together {
+            black_box(self.index.home(seen.hash));
+        }
+        let mut slots = [None; TOGETHER];
+        for (slot, seen) in slots.iter_mut().zip(together) {
+            *slot = self.find(seen);
+        }
+        for slot in slots.iter().flatten() {
+            let timer = TimerHandle::from_bits(self.shown.record(*slot).timer());
+            black_box(self.wheel.deadline(timer));
+        }
+        slots
     }
 
     #[inline(always)]
