@@ -1,5 +1,6 @@
 //! Flows are counted while packets cross a host, end when their time is over, and cost an idle host
 //! nothing.
+#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::time::Duration;
 
@@ -67,6 +68,19 @@ fn received(between: &Between) -> [u64; 2] {
     between.interface("tap0", |row| [row.count("rx-packets"), row.count("rx-bytes")])
 }
 
+/// The flows, and what had come in by the left interface both before and after they were read.
+fn at_rest(between: &Between) -> (Answer, [u64; 2]) {
+    for _ in 0..50 {
+        pause(Duration::from_millis(100)); // The last of a connection's end.
+        let before = received(between);
+        let flows = between.lab.run("show flows limit 1000");
+        if received(between) == before {
+            return (flows, before);
+        }
+    }
+    panic!("packets come without an end: {}", between.lab.run("show flows").json())
+}
+
 /// Packets and bytes of all flows from the left.
 fn metered(flows: &Answer) -> [u64; 2] {
     let rows = flows.rows().into_iter().filter(|row| row.text("source") == LEFT);
@@ -93,8 +107,7 @@ fn loaded_into_traffic_it_loses_none_and_counts_each_packet_and_byte() {
     let port = send(&between);
     let bytes = vec![3; TRANSFER];
     assert_eq!(between.left.transfer(&between.right, RIGHT, &bytes).len(), TRANSFER);
-    pause(Duration::from_millis(200)); // The last of the connection's end.
-    let (flows, after) = (lab.run("show flows limit 1000"), received(&between));
+    let (flows, after) = at_rest(&between);
     counted(&flows, port);
     let tcp: Vec<_> =
         flows.rows().into_iter().filter(|row| row.text("protocol") == "tcp").collect();
