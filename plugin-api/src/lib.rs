@@ -6,7 +6,7 @@
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
 //! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]) and
-//! descriptors that the host watches for it ([`Host::watch`]), and looks at packets with the
+//! descriptors that the host watches for it ([`Host::watch`]) and processes ([`Host::spawn`]), and looks at packets with the
 //! header views of [`wire`]. [`testing`] runs its nodes and devices without a host.
 //!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
@@ -72,6 +72,7 @@ mod next;
 mod node;
 mod packet;
 mod plugin;
+mod process;
 pub mod service;
 pub mod testing;
 mod timer;
@@ -94,6 +95,10 @@ pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
 pub use packet::{Buffer, BufferIndex, Packet, Segments};
 pub use plugin::{Notice, Plugin};
+pub use process::{
+    AsyncProcess, Batch, Cancelled, Delayed, Ended, Events, Interfaces, NextEvent, OneTime,
+    Process, ProcessHandle, ProcessOptions, Restart, Sender, Sleep, Stop, event,
+};
 pub use timer::{Timer, TimerKind};
 
 #[doc(hidden)]
