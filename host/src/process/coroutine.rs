@@ -34,7 +34,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::abort,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{
@@ -79,8 +82,8 @@ pub struct Coroutine<I: 'static, O: 'static, R: 'static = ()> {
     stack: ManuallyDrop<Stack>,
     /// At the base of the stack, and initialised, as long as this lives.
     header: NonNull<Header<I, O, R>>,
-    /// What `header.suspend.running` refers to.
-    label: ManuallyDrop<Box<str>>,
+    /// What `header.suspend.running` refers to; counted, for others may look at what moves.
+    label: ManuallyDrop<Arc<str>>,
 }
 
 /// How a body suspends itself; at one address from its first resume to its end, so that code without
@@ -140,7 +143,7 @@ impl<I: 'static, O: 'static, R: 'static> Coroutine<I, O, R> {
             assert!(size_of::<Header<I, O, R>>() <= HEADER_MAX, "pass large values by pointer");
             assert!(align_of::<Header<I, O, R>>() == 64, "values are not aligned beyond a line");
         }
-        let label: Box<str> = "a coroutine".into();
+        let label: Arc<str> = "a coroutine".into();
         // A base is the end of a page, so that this is aligned too.
         let header = stack.base().wrapping_sub(size_of::<Header<I, O, R>>());
         // SAFETY: far inside the stack, which is ours, and aligned.
@@ -167,7 +170,7 @@ impl<I: 'static, O: 'static, R: 'static> Coroutine<I, O, R> {
     /// Names it in the report of an overflow: `process "acme-poll" of plugin acme-dpi 1.2.0`.
     #[must_use]
     pub fn labelled(mut self, label: &str) -> Self {
-        let label: Box<str> = label.into();
+        let label: Arc<str> = label.into();
         self.header().suspend.running.set_label(&label);
         *self.label = label;
         self
@@ -319,7 +322,7 @@ impl PanicText {
 #[must_use = "dropped, its stack is kept for good"]
 pub struct Parked {
     stack: ManuallyDrop<Stack>,
-    label: Box<str>,
+    label: Arc<str>,
 }
 
 /// All bodies that are parked in this process, and the memory that they may hold.
@@ -332,7 +335,7 @@ pub struct ParkedTotals {
 }
 
 impl Parked {
-    fn new(stack: Stack, label: Box<str>) -> Self {
+    fn new(stack: Stack, label: Arc<str>) -> Self {
         PARKED.fetch_add(1, Ordering::Relaxed);
         PARKED_BYTES.fetch_add(stack.size(), Ordering::Relaxed);
         Self { stack: ManuallyDrop::new(stack), label }

@@ -138,6 +138,7 @@ impl Stack {
 
     /// Bytes from the base down to the lowest page that was touched since the stack was new, or
     /// came out of a pool. Touches nothing itself; pages that were swapped out do not count.
+    /// 0 on a kernel that does not tell.
     ///
     /// Cost: a system call for each 256 pages that were not touched.
     pub fn high_water(&self) -> usize {
@@ -150,7 +151,7 @@ impl Stack {
             // SAFETY: the range is in our region, and the answer of a byte a page fits the array.
             let answer = unsafe { libc::mincore(from.cast(), bytes, resident.as_mut_ptr()) };
             if answer != 0 {
-                return 0; // Refused: a kernel that does not tell.
+                return 0;
             }
             let pages = &resident[..bytes / page];
             if let Some(untouched) = pages.iter().position(|state| state & 1 != 0) {
