@@ -7,6 +7,10 @@ use super::command::{Builtin, Call, Caller, CommandError, Role};
 use super::registry::Registry;
 use super::table::Answer;
 use super::{help, script};
+use crate::{
+    engine::watchdog::{self, Job},
+    graph::Owner,
+};
 
 /// What commands work on: the host.
 pub trait Context: Names + Sized + 'static {
@@ -78,11 +82,15 @@ pub(super) fn execute_within<C: Context>(
         usage: command.grammar.to_string(),
     })?;
     let mut call = Call { args, caller, files, depth, end: false };
-    let ran = if command.needs_barrier {
-        context.at_barrier(&mut |context| (command.run)(context, &mut call, answer))
-    } else {
-        (command.run)(context, &mut call, answer)
-    };
+    let owner = Owner(command.owner.id);
+    let job = Job { what: "command", name: &path, owner, longest: None };
+    let ran = watchdog::job(&job, || {
+        if command.needs_barrier {
+            context.at_barrier(&mut |context| (command.run)(context, &mut call, answer))
+        } else {
+            (command.run)(context, &mut call, answer)
+        }
+    });
     ran.map_err(|error| error.of(&path))?;
     Ok(if call.end { Flow::End } else { Flow::Continue })
 }

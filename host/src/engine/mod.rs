@@ -7,6 +7,7 @@ pub mod main_cell;
 pub mod main_loop;
 pub mod poller;
 pub mod thread;
+pub mod watchdog;
 pub mod worker_loop;
 
 pub use barrier::{Barrier, BarrierGate, LateWorker, Pause};

@@ -106,6 +106,7 @@ impl Host {
             name: name.to_owned(),
             owner: Owner::HOST,
             plugin: "host".to_owned(),
+            version: String::new(),
             stack_size: STACK,
             restart: Restart::Never,
             watchdog: WATCHDOG,
