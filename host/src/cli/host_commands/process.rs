@@ -9,7 +9,7 @@ use crate::{
 };
 
 inventory::submit! {
-    reads("show process [<name>]", "all processes, or those of one name", show)
+    reads("show process [<name:word>]", "all processes, or those of one name", show)
 }
 
 fn show(
