@@ -77,7 +77,7 @@ fn a_process_that_holds_main_is_told_while_it_does_and_after_and_is_counted() {
     logged(&mut lab, &["process fixture-busy of fixture-stuck held main for", "without a wait"]);
     assert!(count(&lab, "fixture-busy", "Overruns") >= 1);
     assert!(count(&lab, "fixture-busy", "Max-Hold") >= 10_000);
-    let told = lab.log().matches(&format!("{stuck}")).count();
+    let told = lab.log().matches(stuck).count();
     assert_eq!(told, 1, "one report of one piece of work: {}", lab.log());
     assert!(!lab.log().contains("\"fixture-good\""), "{}", lab.log());
     lab.finish();

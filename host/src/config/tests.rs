@@ -52,6 +52,8 @@ group = "net"
 [log]
 level = "debug"
 lines = 10
+[watchdog]
+threshold-ms = 25
 "#;
     let command = |text: &str| Exec::Command { text: text.into(), line: 10 };
     let expected = Config {
@@ -70,6 +72,7 @@ lines = 10
         exec: vec![command("create tap"), command("set interface state tap0 up")],
         cli: Cli { socket: Some("/etc/cli.sock".into()), group: Some("net".into()) },
         log: Logging { level: Level::Debug, lines: 10 },
+        watchdog: Nanos::from_millis(25),
         sections: vec![],
     };
     assert_eq!(parse(text).unwrap(), expected);
@@ -137,7 +140,7 @@ name = "p1"
 fn an_error_says_where_and_what() {
     for (text, expected) in [
         ("[host]\n workrs = 1", "2:2: unknown setting \"workrs\": known are workers, "),
-        ("[hots]", "1:2: unknown section \"hots\": known are [host], [cli], [log], [plugin.NAME]"),
+        ("[hots]", "1:2: unknown section \"hots\": known are [host], [cli], [log], [watchdog]"),
         ("workers = 1", "1:1: unknown section \"workers\": known are "),
         ("host = 1", "1:8: host must be a section, not a whole number"),
         ("[host]\nworkers = 64", "2:11: workers = 64: must be 0 to 63"),
@@ -168,6 +171,8 @@ fn an_error_says_where_and_what() {
         ("[cli]\nmode = 1", "2:1: unknown setting \"mode\": known are socket, group"),
         ("[log]\nlevel = 'loud'", "2:9: level \"loud\": a level is error, warn, notice or debug"),
         ("[log]\nlines = 0", "2:9: lines = 0: must be 1 to 65536"),
+        ("[watchdog]\nthreshold-ms = 60001", "2:16: threshold-ms = 60001: must be 0 to 60000"),
+        ("[watchdog]\nthreshold = 1", "2:1: unknown setting \"threshold\": known are thresh"),
         ("plugin.tap = 1", "1:14: tap must be a section, not a whole number"),
         ("[plugin.Tap]", "1:9: \"Tap\" cannot be a plugin: a plugin's name is lower-case"),
         ("[plugin.tap]\nbig = 0xffffffffffffffff", "2:7: big does not fit 64 bits"),

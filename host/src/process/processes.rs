@@ -157,15 +157,16 @@ impl Processes {
         if !self.collect(now) {
             return 0;
         }
-        let outer = self.main.with(|main| {
-            main.last = (main.clock.cycles(), now);
-            main.control.replace(control)
+        let (began, outer) = self.main.with(|main| {
+            let cycles = main.clock.cycles();
+            main.last = (cycles, main.clock.at(cycles)); // What came before in this turn is not theirs.
+            (main.last.1, main.control.replace(control))
         });
         let mut count = 0;
         while count < PASS {
             let Some(at) = self.resume_next(&entered, &mut tell) else { break };
             count += 1;
-            if at.0.saturating_sub(now.0) > SLICE.0 {
+            if at.since(began) > SLICE {
                 break;
             }
         }

@@ -28,12 +28,12 @@ fn interrupted_here(trace: &'static Trace) {
     action.sa_sigaction = handler as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: the handler stores numbers and nothing else.
-    let set = unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, ptr::null_mut()) };
+    let set = unsafe { libc::sigaction(libc::SIGURG, &raw const action, ptr::null_mut()) };
     assert_eq!(set, 0);
     let thread = INTO.get().1;
     INTO.set((Some(trace), thread));
     // SAFETY: without conditions.
-    unsafe { libc::raise(libc::SIGUSR2) };
+    unsafe { libc::raise(libc::SIGURG) };
 }
 
 #[inline(never)]
