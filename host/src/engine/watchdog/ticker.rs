@@ -5,6 +5,7 @@ use std::{
     cell::Cell,
     ffi::{c_int, c_void},
     io, mem, ptr,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{Ordering, compiler_fence},
@@ -72,7 +73,8 @@ impl Timer {
 /// What looks after the calling thread, until it is dropped.
 #[derive(Debug)]
 pub struct Ticker {
-    inner: Box<Inner>,
+    /// Counted, for others look at what moves; and of this thread alone.
+    inner: Rc<Inner>,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Ticker {
         watch.common.store(watchdog.threshold().0, Ordering::Relaxed);
         let _ = watch.bell.set(watchdog.bell()); // Else it has the same one.
         let shared = Arc::clone(shared);
-        let inner = Box::new(Inner { shared, bounds, sight: Cell::default() });
+        let inner = Rc::new(Inner { shared, bounds, sight: Cell::default() });
         let watch: *const Watch = &raw const inner.shared.watch;
         TICKER.set(&raw const *inner);
         CURRENT.set(watch);
