@@ -336,6 +336,7 @@ impl Processes {
         let mut parked = Vec::new();
         for report in self.report().into_iter().filter(|report| report.owner == owner) {
             let process = report.process;
+            let before = self.parked();
             process.held.store(0, Ordering::Release);
             self.cancel(&process);
             // It does not come to wait again: one resume is its last.
@@ -347,10 +348,10 @@ impl Processes {
                 self.resume_next(&|_| (), &mut tell);
                 self.main.with(|main| main.last = outer);
             }
-            let state = self
-                .main
-                .with(|main| main.scheduler.process(&process).map(|process| process.state));
-            if state == Some(State::Parked) || state == Some(State::Running) {
+            let runs = |main: &mut Main| {
+                main.scheduler.process(&process).is_some_and(|own| own.state == State::Running)
+            };
+            if self.parked() > before || self.main.with(runs) {
                 parked.push(report.name);
             }
             drop(self.main.with(|main| main.scheduler.forget(&process))); // Calls the plugin.
