@@ -1,0 +1,45 @@
+//! Atomics and cells: the standard library's, or loom's where a model tries every order of steps.
+//!
+//! The models are in `tests/loom`, which compiles the files that use this one with `cfg(loom)`.
+
+#[cfg(loom)]
+pub use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread::yield_now,
+};
+#[cfg(not(loom))]
+pub use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread::yield_now,
+};
+
+/// A cell whose content is reached by address, for the time of a call, as loom wants to see it.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    /// A cell with that content.
+    pub fn new(content: T) -> Self {
+        Self(std::cell::UnsafeCell::new(content))
+    }
+
+    /// Calls `access` with the address of the content, to be written.
+    #[inline(always)]
+    pub fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0.get())
+    }
+}
+
+/// A value alone on its cache lines: two, because they are fetched in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
