@@ -17,7 +17,7 @@ use plugin_api::ThreadIndex;
 use crate::{
     buffer::Pool,
     device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
-    engine::{Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared, poller::Watch},
+    engine::{Barrier, BarrierGate, LateWorker, Pause, Rpc, Thread, ThreadShared, poller::Watch},
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
@@ -137,6 +137,8 @@ pub struct Host {
     pub links: Mutex<Option<LinkWatcher>>,
     /// Links that devices found up or down.
     pub link_news: Arc<LinkNews>,
+    /// Calls to main.
+    pub rpc: Rpc,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// Names of generations that are being loaded: their timers and lines say whose they are.
@@ -181,6 +183,7 @@ impl Host {
             slots: Mutex::default(),
             links: Mutex::default(),
             link_news: Arc::default(),
+            rpc: Rpc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
@@ -226,7 +229,12 @@ impl Host {
 
     /// Whether the caller may change the graph: main, outside of nodes.
     pub fn may_control(&self) -> bool {
-        std::thread::current().id() == self.main && !self.in_nodes.load(Ordering::Relaxed)
+        self.is_main() && !self.in_nodes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller is main.
+    pub fn is_main(&self) -> bool {
+        std::thread::current().id() == self.main
     }
 
     /// Says that main begins or ends running nodes.
@@ -248,6 +256,7 @@ impl Host {
         let (shared, watch) = (Arc::clone(&new.shared), new.poller.watch());
         if shared.index == 0 {
             self.link_news.set_main(Arc::clone(&shared));
+            self.rpc.set_main(Arc::clone(&shared));
         }
         self.threads.write().push(ThreadHandle { shared, watch, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {

@@ -15,4 +15,5 @@ pub mod log;
 pub mod plugin;
 pub mod run;
 pub mod stats;
+pub mod sync;
 pub mod time;

@@ -5,8 +5,8 @@
 //! feature arcs and features ([`declare_arc!`], [`declare_feature!`]), services
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
-//! ([`Config`]), counters ([`counters!`]) and timers ([`Host::timer`]), and looks at packets with the
-//! header views of [`wire`]. [`testing`] runs its nodes and devices without a host.
+//! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`]) and calls to the main thread
+//! ([`Host::call_main`]), and looks at packets with the header views of [`wire`]. [`testing`] runs its nodes and devices without a host.
 //!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
 //! own; never into a `static`. The crate says `#![deny(unsafe_code)]` if it likes; `forbid` does not
@@ -69,6 +69,7 @@ mod next;
 mod node;
 mod packet;
 mod plugin;
+mod rpc;
 pub mod service;
 pub mod testing;
 mod timer;
@@ -89,6 +90,7 @@ pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
 pub use packet::{Buffer, BufferIndex, Packet, Segments};
 pub use plugin::{Notice, Plugin};
+pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
 
 #[doc(hidden)]

@@ -10,6 +10,7 @@ mod logging;
 mod node;
 mod plugin;
 mod punt;
+mod rpc;
 mod runtime;
 mod threads;
 mod timers;

@@ -45,8 +45,13 @@ pub struct MainLoop {
 pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tick<'_>) {
     let mut wake_at = Nanos(0);
     while !main.control.host.quit.load(Ordering::Relaxed) {
+        let called = main.control.host.serve_calls(); // May change the graph.
         // SAFETY: by the caller's promise; the borrow ends before anything else runs.
-        let now = unsafe { &mut *thread }.begin_turn(); // Once per loop.
+        let this = unsafe { &mut *thread };
+        if called > 0 {
+            this.stay_awake();
+        }
+        let now = this.begin_turn(); // Once per loop.
         if now >= wake_at {
             match tick(&mut main.control, now) {
                 Some(next) => wake_at = next,
@@ -94,7 +99,10 @@ impl Thread {
         self.shared.announce_sleep();
         let left = wake_at.since(self.clock.read());
         let tick = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left.0));
-        let timeout = tick.into_iter().chain(self.until_timer(host)).min();
+        let mut timeout = tick.into_iter().chain(self.until_timer(host)).min();
+        if !host.rpc.is_empty() || host.link_news.is_some() {
+            timeout = Some(Duration::ZERO); // It came before others could see that this sleeps.
+        }
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
         let waited = self.poller.wait(timeout, ready);
         self.shared.awake();

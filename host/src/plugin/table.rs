@@ -4,6 +4,7 @@
 
 mod graph;
 mod interface;
+mod rpc;
 mod timer;
 
 pub use timer::HostTimer;
@@ -141,6 +142,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "interface" => Some((&raw const interface::SERVICE).cast()),
         "graph" => Some((&raw const graph::SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
+        "rpc" => Some((&raw const rpc::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         _ => None,
     }
