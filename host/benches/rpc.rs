@@ -85,7 +85,7 @@ fn rings() {
                 measure(turns * batch, || {
                     for turn in 0..turns {
                         (0..batch).for_each(|_| producer.push(turn as u64).expect("room"));
-                        (0..batch).for_each(|_| drop(black_box(consumer.pop())));
+                        (0..batch).for_each(|_| assert!(black_box(consumer.pop()).is_some()));
                     }
                 })
             },
@@ -93,7 +93,7 @@ fn rings() {
                 measure(turns * batch, || {
                     for turn in 0..turns {
                         (0..batch).for_each(|_| queue.push(turn as u64).expect("room"));
-                        (0..batch).for_each(|_| drop(black_box(queue.pop())));
+                        (0..batch).for_each(|_| assert!(black_box(queue.pop()).is_some()));
                     }
                 })
             },
@@ -101,7 +101,7 @@ fn rings() {
                 measure(turns * batch, || {
                     for turn in 0..turns {
                         (0..batch).for_each(|_| rtrb_in.push(turn as u64).expect("room"));
-                        (0..batch).for_each(|_| drop(black_box(rtrb_out.pop())));
+                        (0..batch).for_each(|_| assert!(black_box(rtrb_out.pop()).is_ok()));
                     }
                 })
             },
@@ -138,7 +138,8 @@ fn our_round_trips(asleep: bool) -> f64 {
             let took = measure(CALLS, || {
                 for number in 0..CALLS {
                     let (sender, reply) = sync_channel(1);
-                    let call = Call::new(Owner(1), move || drop(sender.send(number)));
+                    let call =
+                        Call::new(Owner(1), move || sender.send(number).expect("it is waited for"));
                     host.call_main(call, true).expect("main serves");
                     assert_eq!(reply.recv(), Ok(number));
                 }
@@ -176,7 +177,9 @@ fn channel_trips(asleep: bool) -> f64 {
             let took = measure(CALLS, || {
                 for number in 0..CALLS {
                     let (sender, reply) = sync_channel(1);
-                    calls.send(Box::new(move || drop(sender.send(number)))).expect("it is served");
+                    calls
+                        .send(Box::new(move || sender.send(number).expect("it is waited for")))
+                        .expect("it is served");
                     if asleep {
                         shared.ring_anyway();
                     }

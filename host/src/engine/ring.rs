@@ -179,8 +179,10 @@ impl<T: Send> Drop for Ring<T> {
             (self.head.0.load(Ordering::Relaxed), self.tail.0.load(Ordering::Relaxed));
         for at in 0..tail.wrapping_sub(head) {
             let slot = &self.slots[head.wrapping_add(at) & (self.slots.len() - 1)];
-            // SAFETY: both ends are gone, and every push had ended: the slot has a value.
-            drop(slot.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
+            // SAFETY: both ends are gone; nobody else uses the slot.
+            let value = slot.value.with_mut(|value| unsafe { value.read() });
+            // SAFETY: every push had ended, so the slot had a value, which nobody took.
+            drop(unsafe { value.assume_init() });
         }
     }
 }
