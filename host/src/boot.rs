@@ -133,9 +133,9 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     for passed in images.passed_over() {
         host.log.write(Level::Debug, "plugin", passed);
     }
-    let watch = host.watch(0).expect("main was just added");
-    let control = Control::new(host, table, images, config, watch);
-    let mut main = MainLoop { control, server: None, ready: Vec::new() };
+    let files = host.files(0).expect("main was just added");
+    let control = Control::new(host, table, images, config, files);
+    let mut main = MainLoop { control, server: None };
     main.open_links();
     Ok(Running { main, main_thread, workers, signals: None })
 }
@@ -197,8 +197,8 @@ fn start_worker(
 impl MainLoop {
     fn open_links(&mut self) {
         let opened = LinkWatcher::open().and_then(|links| {
-            let watch = self.control.host.watch(0).expect("main is there");
-            watch.add(links.as_fd(), LINKS, Interest::READ)?;
+            let files = self.control.host.files(0).expect("main is there");
+            files.watch().add(links.as_fd(), LINKS, Interest::READ)?;
             Ok(links)
         });
         match opened {
@@ -226,7 +226,8 @@ impl Running {
             let end = theirs.try_clone().map_err(failed)?;
             signal_hook::low_level::pipe::register(signal, end).map_err(failed)?;
         }
-        let watch = self.main.control.host.watch(0).expect("main is there");
+        let files = self.main.control.host.files(0).expect("main is there");
+        let watch = files.watch();
         watch.add(ours.as_fd(), SIGNAL, Interest::READ).map_err(system("watch signals"))?;
         self.signals = Some(ours);
         Ok(())

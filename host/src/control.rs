@@ -1,13 +1,16 @@
 //! What the main thread alone has: the commands, the plugins, and the means to change things.
 
-use std::{collections::BTreeMap, io, os::fd::BorrowedFd};
+use std::{collections::BTreeMap, io, os::fd::BorrowedFd, sync::Arc};
 
 use gristmill_abi::host::HostTable;
 
 use crate::{
     cli::{self, Builtin, CommandError, Context, Names, Registry},
     config::Config,
-    engine::poller::{self, Token, Watch},
+    engine::{
+        files::Files,
+        poller::{self, Token},
+    },
     host::Host,
     plugin::{Images, Ownership, SearchPath, Trust, lifecycle::Loaded},
 };
@@ -32,7 +35,7 @@ pub struct Control {
     pub baseline: crate::stats::Baseline,
     pub(crate) images: Images,
     pub(crate) table: &'static HostTable,
-    watch: Watch,
+    files: Arc<Files>,
 }
 
 impl std::fmt::Debug for Control {
@@ -42,7 +45,7 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    /// The control of `host`, whose main thread watches with `watch`; with the host's commands.
+    /// The control of `host`, whose main thread watches `files`; with the host's commands.
     ///
     /// # Panics
     /// If the host's own commands do not fit each other.
@@ -51,7 +54,7 @@ impl Control {
         table: &'static HostTable,
         images: Images,
         config: Config,
-        watch: Watch,
+        files: Arc<Files>,
     ) -> Self {
         let mut commands = Registry::default();
         commands.add_builtins(&cli::basics()).expect("the basic commands fit each other");
@@ -67,7 +70,7 @@ impl Control {
             baseline: crate::stats::Baseline::default(),
             images,
             table,
-            watch,
+            files,
         }
     }
 
@@ -129,7 +132,7 @@ impl Context for Control {
 
 impl cli::Watch for Control {
     fn watch(&mut self, fd: BorrowedFd<'_>, interest: cli::Interest, token: u64) -> io::Result<()> {
-        Ok(self.watch.add(fd, Token(token), translate(interest))?)
+        Ok(self.files.watch().add(fd, Token(token), translate(interest))?)
     }
 
     fn rewatch(
@@ -138,14 +141,14 @@ impl cli::Watch for Control {
         interest: cli::Interest,
         token: u64,
     ) -> io::Result<()> {
-        Ok(self.watch.modify(fd, Token(token), translate(interest))?)
+        Ok(self.files.watch().modify(fd, Token(token), translate(interest))?)
     }
 
     fn unwatch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(self.watch.remove(fd)?)
+        Ok(self.files.watch().remove(fd)?)
     }
 }
 
 fn translate(interest: cli::Interest) -> poller::Interest {
-    poller::Interest { read: interest.read, write: interest.write }
+    poller::Interest { read: interest.read, write: interest.write, edge: false }
 }

@@ -17,7 +17,10 @@ use plugin_api::ThreadIndex;
 use crate::{
     buffer::Pool,
     device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
-    engine::{Barrier, BarrierGate, LateWorker, Pause, Rpc, Thread, ThreadShared, poller::Watch},
+    engine::{
+        Barrier, BarrierGate, LateWorker, Pause, Rpc, Thread, ThreadShared,
+        files::{FileReport, Files},
+    },
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
@@ -29,6 +32,7 @@ use crate::{
     plugin::{
         classes::Classes, listeners::Listeners, services::Services, slots::Slots, table::HostTimer,
     },
+    process::Processes,
     time::{Clock, Nanos, ThreadClock, Ticks, timer::Timers},
 };
 
@@ -78,8 +82,8 @@ fn in_node(node: &Option<String>) -> String {
 pub struct ThreadHandle {
     /// What everyone may look at.
     pub shared: Arc<ThreadShared>,
-    /// What it watches.
-    pub watch: Watch,
+    /// The descriptors it watches.
+    pub files: Arc<Files>,
     /// The thread's own; touched only while it is parked, or on it.
     thread: *mut Thread,
 }
@@ -141,6 +145,8 @@ pub struct Host {
     pub rpc: Rpc,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
+    /// Processes.
+    pub processes: Processes,
     /// Names of generations that are being loaded: their timers and lines say whose they are.
     pub loading: Mutex<Option<(Owner, String)>>,
     /// Counts generations and queues.
@@ -185,6 +191,7 @@ impl Host {
             link_news: Arc::default(),
             rpc: Rpc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
+            processes: Processes::new(clock.thread()),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),
@@ -253,12 +260,12 @@ impl Host {
     pub unsafe fn add_thread(&self, thread: *mut Thread) -> Result<(), GraphError> {
         // SAFETY: by the caller's promise; it does not run yet.
         let new = unsafe { &*thread };
-        let (shared, watch) = (Arc::clone(&new.shared), new.poller.watch());
+        let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
         if shared.index == 0 {
             self.link_news.set_main(Arc::clone(&shared));
             self.rpc.set_main(Arc::clone(&shared));
         }
-        self.threads.write().push(ThreadHandle { shared, watch, thread });
+        self.threads.write().push(ThreadHandle { shared, files, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {
             self.threads.write().pop();
         })?;
@@ -284,6 +291,11 @@ impl Host {
         }
     }
 
+    /// Wakes main if it sleeps.
+    pub fn ring_main(&self) {
+        self.ring(0);
+    }
+
     /// Name of the plugin that `owner` is a generation of; `host` for the host itself.
     pub fn owner_name(&self, owner: Owner) -> String {
         match &*self.loading.lock() {
@@ -292,9 +304,24 @@ impl Host {
         }
     }
 
-    /// What thread `index` watches.
-    pub fn watch(&self, index: u32) -> Option<Watch> {
-        self.threads.read().get(index as usize).map(|thread| thread.watch.clone())
+    /// The descriptors that thread `index` watches.
+    pub fn files(&self, index: u32) -> Option<Arc<Files>> {
+        self.threads.read().get(index as usize).map(|thread| Arc::clone(&thread.files))
+    }
+
+    /// The descriptors of all threads, main's first.
+    pub fn all_files(&self) -> Vec<Arc<Files>> {
+        self.threads.read().iter().map(|thread| Arc::clone(&thread.files)).collect()
+    }
+
+    /// Every watched descriptor, with its thread.
+    pub fn watched_files(&self) -> Vec<(u32, FileReport)> {
+        let threads = (0..).zip(self.all_files());
+        threads
+            .flat_map(|(thread, files)| {
+                files.report().watched.into_iter().map(move |file| (thread, file))
+            })
+            .collect()
     }
 
     /// The plan that changes apply to now: the staged one while a plugin is being prepared.

@@ -13,6 +13,7 @@ pub mod graph;
 pub mod host;
 pub mod log;
 pub mod plugin;
+pub mod process;
 pub mod run;
 pub mod stats;
 pub mod sync;

@@ -5,8 +5,10 @@
 //! feature arcs and features ([`declare_arc!`], [`declare_feature!`]), services
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
-//! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`]) and calls to the main thread
-//! ([`Host::call_main`]), and looks at packets with the header views of [`wire`]. [`testing`] runs its nodes and devices without a host.
+//! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]),
+//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]) and calls to
+//! the main thread ([`Host::call_main`]), and looks at packets with the header views of [`wire`].
+//! [`testing`] runs its nodes and devices without a host.
 //!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
 //! own; never into a `static`. The crate says `#![deny(unsafe_code)]` if it likes; `forbid` does not
@@ -61,14 +63,17 @@ mod device;
 mod error;
 mod export;
 mod feature;
+mod file;
 mod frame;
 mod grace;
 mod host;
 mod interface;
+mod interval;
 mod next;
 mod node;
 mod packet;
 mod plugin;
+mod process;
 mod rpc;
 pub mod service;
 pub mod testing;
@@ -80,16 +85,22 @@ pub use cli::{Answer, Args, Cell, Command, Role};
 pub use config::Config;
 pub use device::{Device, Interface, RxFrame, RxQueue, TxFrame};
 pub use error::Error;
+pub use file::{FileHandler, Interest, WatchedFile};
 pub use frame::Frame;
 pub use grace::{Grace, GraceDomain, GraceReader};
 pub use gristmill_abi as abi;
 pub use gristmill_abi::declaration::CounterDecl;
 pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
+pub use interval::IntervalTimer;
 pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
 pub use packet::{Buffer, BufferIndex, Packet, Segments};
 pub use plugin::{Notice, Plugin};
+pub use process::{
+    AsyncProcess, Batch, Cancelled, Delayed, Ended, Events, Interfaces, NextEvent, OneTime,
+    Process, ProcessHandle, ProcessOptions, Restart, Sender, Sleep, Stop, event,
+};
 pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
 

@@ -58,6 +58,16 @@ pub trait NextNodes: Copy {
     }
 }
 
+/// The out-arcs of a node that sends no packet: an input that only keeps time.
+impl NextNodes for core::convert::Infallible {
+    const TARGETS: &'static [Target] = &[];
+    const DECLS: &'static [NextDecl] = &[];
+
+    fn index(self) -> u16 {
+        match self {}
+    }
+}
+
 /// Declares a node's out-arcs: one line per arc, name and [`Target`] side by side.
 #[macro_export]
 macro_rules! next_nodes {

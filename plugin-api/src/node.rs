@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gristmill_abi::{
     ErrorText, Head, List, Status,
-    declaration::{CounterDecl, NodeDecl, Variant, node_type},
+    declaration::{CounterDecl, NodeDecl, Variant, node_flag, node_type},
     frame::{ENTRY_PANICKED, Frame as RawFrame, NodeRuntime, ThreadCtx},
     text::Opaque,
 };
@@ -36,6 +36,11 @@ pub trait Node: Send + Sized + 'static {
     const NAME: &'static str;
     /// When it is dispatched.
     const KIND: NodeKind = NodeKind::Internal;
+    /// Of an input: whether its thread may sleep, although the node is not dispatched meanwhile.
+    ///
+    /// For a node that has nothing to do until a descriptor or a [`Timer`](crate::Timer) wakes the
+    /// thread; after that it is dispatched again. An input that polls something says `false`.
+    const MAY_SLEEP: bool = false;
     /// Its counters, as [`counters!`](crate::counters) declares them.
     const COUNTERS: &'static [CounterDecl] = &[];
     /// The plugin it belongs to.
@@ -110,7 +115,7 @@ pub(crate) const fn decl<N: Node>() -> NodeDecl {
             NodeKind::Input => node_type::INPUT,
             NodeKind::PreInput => node_type::PRE_INPUT,
         },
-        flags: 0,
+        flags: if N::MAY_SLEEP { node_flag::MAY_SLEEP } else { 0 },
         nexts: List::new(N::Next::DECLS),
         counters: List::new(N::COUNTERS),
         variants: List::new(EntryOf::<N>::VARIANTS),

@@ -145,8 +145,16 @@ impl<N: Node> NodeBench<N> {
     /// # Panics
     /// If the node cannot be made.
     pub fn new(plugin: N::Plugin) -> Self {
+        Self::sharing(Arc::new(plugin))
+    }
+
+    /// Puts a node on the bench whose plugin another bench has too: for nodes of one thread that
+    /// work together.
+    ///
+    /// # Panics
+    /// If the node cannot be made.
+    pub fn sharing(plugin: Arc<N::Plugin>) -> Self {
         export::attach(host_table());
-        let plugin = Arc::new(plugin);
         let node = N::new(&plugin, ThreadIndex(1)).expect("the node can be made");
         Self { node, plugin, now_ns: 0, counters: vec![0; N::COUNTERS.len()] }
     }

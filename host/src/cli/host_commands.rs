@@ -4,6 +4,7 @@ mod buffers;
 mod clock;
 mod errors;
 mod feature;
+mod files;
 mod graph;
 mod interface;
 mod logging;

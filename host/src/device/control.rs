@@ -218,7 +218,8 @@ impl Host {
     /// Has the descriptors of the receive queues wake their threads, or no longer.
     fn watch_queues(&self, interface: &Interface, on: bool) {
         for (&fd, &thread) in interface.rx_fds.iter().zip(&*interface.placement.lock()) {
-            let Some(watch) = self.watch(thread).filter(|_| fd >= 0) else { continue };
+            let Some(files) = self.files(thread).filter(|_| fd >= 0) else { continue };
+            let watch = files.watch();
             // SAFETY: the device keeps its descriptor open as long as it lives.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             let done = if on { watch.add(fd, Token::RX, Interest::READ) } else { watch.remove(fd) };

@@ -4,13 +4,12 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use plugin_api::ThreadIndex;
-use rustix::io::Errno;
 
 use super::{
     dispatch,
     poller::{Ready, Token},
     thread::Thread,
-    worker_loop::{BUSY_TURNS, expire_timers},
+    worker_loop::{expire_timers, serve_descriptors},
 };
 use crate::{
     cli, control::Control, device::netlink::LinkChange, host::Host, log::Level, time::Nanos,
@@ -34,8 +33,6 @@ pub struct MainLoop {
     pub control: Control,
     /// The control socket, if there is one.
     pub server: Option<cli::Server>,
-    /// Reused from one wait to the next.
-    pub ready: Vec<Ready>,
 }
 
 /// Runs main's loop until the host is told to stop or `tick` says that it is over.
@@ -58,25 +55,29 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
                 None => return,
             }
         }
+        // SAFETY: by the caller's promise; the borrow ends before anything else runs.
+        unsafe { &mut *thread }.look_at_descriptors(main.control.host);
+        // SAFETY: by the caller's promise; no reference is in use.
+        unsafe { serve_descriptors(thread, main.control.host, &mut |ready| main.serve(ready)) };
         main.control.host.set_in_nodes(true);
         // SAFETY: by the caller's promise, here and below; no reference is in use.
         unsafe { dispatch::poll_pre_inputs(thread) };
         // SAFETY: as above.
         unsafe { dispatch::poll_inputs(thread) }; // rx
+        main.control.host.set_in_nodes(false);
+        let ran = main.run_processes(now);
+        main.control.host.set_in_nodes(true);
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
         let expired = expire_timers(main.control.host, ThreadIndex(0), now); // May change the graph.
+        let ran = ran + main.run_processes(now); // Those that nodes and timers have woken.
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
-        if expired > 0 {
+        if expired + ran > 0 {
             this.stay_awake();
         }
-        let waited = this.wait(main.control.host, wake_at, &mut main.ready);
-        if let Err(error) = waited {
-            main.control.host.log.write(Level::Error, "poller", error.to_string());
-        }
-        main.serve();
+        this.rest_until(main.control.host, wake_at);
         if main.control.host.link_news.is_some() {
             main.control.tell_links();
         }
@@ -84,53 +85,53 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
 }
 
 impl Thread {
-    /// Ends a turn of main: looks at the descriptors now and then while packets flow, and sleeps
-    /// until something happens, or until `wake_at`, when they do not.
-    fn wait(&mut self, host: &Host, wake_at: Nanos, ready: &mut Vec<Ready>) -> Result<(), Errno> {
+    /// Ends a turn of main: sleeps, if nothing has happened for a while, until something does or
+    /// until `wake_at`.
+    fn rest_until(&mut self, host: &Host, wake_at: Nanos) {
         if !self.end_turn() {
-            let turn = self.shared.turns.load(Ordering::Relaxed);
-            if self.moved == 0 || turn.is_multiple_of(BUSY_TURNS) {
-                self.poller.wait(Some(Duration::ZERO), ready)?;
-            }
-            return Ok(());
+            return;
         }
         let index = ThreadIndex(self.shared.index);
         host.timers.set_idle(index, true);
         self.shared.announce_sleep();
         let left = wake_at.since(self.clock.read());
         let tick = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left.0));
-        let mut timeout = tick.into_iter().chain(self.until_timer(host)).min();
-        if !host.rpc.is_empty() || host.link_news.is_some() {
-            timeout = Some(Duration::ZERO); // It came before others could see that this sleeps.
-        }
+        let process = host.processes.next_expiry();
+        let process = process.map(|at| Duration::from_nanos(at.since(self.clock.read()).0));
+        let timeout = tick.into_iter().chain(self.until_timer(host)).chain(process).min();
+        // What was asked for after main last looked, and before it announced its sleep.
+        let asked = !host.rpc.is_empty()
+            || host.link_news.is_some()
+            || host.processes.has_work()
+            || host.quit.load(Ordering::SeqCst);
+        let timeout = if asked { Some(Duration::ZERO) } else { timeout };
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
-        let waited = self.poller.wait(timeout, ready);
+        self.wait(host, timeout);
         self.shared.awake();
         host.timers.set_idle(index, false);
-        waited
     }
 }
 
 impl MainLoop {
-    /// Serves what became ready.
-    fn serve(&mut self) {
-        if self.ready.is_empty() {
-            return;
-        }
-        self.control.host.clock().lock().verify_if_due();
-        let mut ready = std::mem::take(&mut self.ready);
-        for event in ready.drain(..) {
-            match event.token {
-                SIGNAL => self.control.host.quit.store(true, Ordering::Relaxed),
-                LINKS => self.follow_links(),
-                Token(token) => {
-                    if let Some(server) = &mut self.server {
-                        server.ready(token, &mut self.control);
-                    }
+    /// Resumes the processes that were woken; how many.
+    fn run_processes(&mut self, now: Nanos) -> usize {
+        let host = self.control.host;
+        let tell = |notice| host.tell_of_process(notice);
+        host.processes.run(&raw mut self.control, now, |_| (), tell)
+    }
+
+    /// Serves a descriptor of the host's own.
+    fn serve(&mut self, ready: Ready) {
+        match ready.token {
+            SIGNAL => self.control.host.quit.store(true, Ordering::Relaxed),
+            LINKS => self.follow_links(),
+            Token(token) => {
+                self.control.host.clock().lock().verify_if_due();
+                if let Some(server) = &mut self.server {
+                    server.ready(token, &mut self.control);
                 }
             }
         }
-        self.ready = ready;
     }
 
     /// Takes the kernel's word for the links of interfaces that stand for its own.

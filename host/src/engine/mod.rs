@@ -3,6 +3,8 @@
 
 pub mod barrier;
 pub mod dispatch;
+pub mod files;
+pub mod main_cell;
 pub mod main_loop;
 pub mod poller;
 pub mod ring;

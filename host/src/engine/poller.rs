@@ -1,19 +1,24 @@
 //! A thread's descriptors: epoll, with a doorbell that any thread may ring.
+//!
+//! A sleep ends to the microsecond: `epoll_pwait2` takes its length in nanoseconds. Where that call
+//! does not exist (Linux before 5.11) or is not allowed (a sandbox), a timerfd among the watched
+//! descriptors ends the sleep instead.
+#![expect(unsafe_code, reason = "no safe face of `epoll_pwait2` keeps nanoseconds")]
 
 use std::{
     fmt,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    ptr,
     sync::Arc,
     time::Duration,
 };
 
 use rustix::{
-    event::{
-        Timespec,
-        epoll::{self, CreateFlags, Event, EventData, EventFlags},
-    },
+    event::epoll::{self, CreateFlags, EventData, EventFlags},
     io::Errno,
 };
+
+use crate::time::IntervalTimer;
 
 /// Names a descriptor in what [`Poller::wait`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,25 +29,30 @@ impl Token {
     const DOORBELL: Self = Self(u64::MAX);
     /// A receive queue: that it woke the thread is all there is to it.
     pub const RX: Self = Self(u64::MAX - 1);
+    /// Ends a sleep where the system cannot; never reported.
+    const ALARM: Self = Self(u64::MAX - 2);
 }
 
 /// What a descriptor is watched for; errors and a closed end are always reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     /// Bytes to read.
     pub read: bool,
     /// Room to write.
     pub write: bool,
+    /// Only changes are reported: once for each arrival, and not again while something is left.
+    pub edge: bool,
 }
 
 impl Interest {
     /// Bytes to read.
-    pub const READ: Self = Self { read: true, write: false };
+    pub const READ: Self = Self { read: true, write: false, edge: false };
 
     fn flags(self) -> EventFlags {
         let mut flags = EventFlags::empty();
-        flags.set(EventFlags::IN, self.read);
+        flags.set(EventFlags::IN | EventFlags::RDHUP, self.read);
         flags.set(EventFlags::OUT, self.write);
+        flags.set(EventFlags::ET, self.edge);
         flags
     }
 }
@@ -52,13 +62,17 @@ impl Interest {
 pub struct Ready {
     /// Which.
     pub token: Token,
-    /// Reading will not block; also at end of file and on errors.
+    /// Reading will not block; also at the end of a file, on a closed end and on errors.
     pub readable: bool,
     /// Writing will not block.
     pub writable: bool,
+    /// The descriptor is in error.
+    pub error: bool,
+    /// The other end is closed.
+    pub hangup: bool,
 }
 
-/// The handle by which the main thread changes what another thread watches.
+/// The handle by which any thread changes what this one watches.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<OwnedFd>);
 
@@ -97,7 +111,11 @@ impl Watch {
 pub struct Poller {
     epoll: Arc<OwnedFd>,
     doorbell: Arc<OwnedFd>,
-    events: Vec<Event>,
+    /// Ends the sleeps, once the system is known to lack `epoll_pwait2`.
+    alarm: Option<IntervalTimer>,
+    events: Vec<libc::epoll_event>,
+    /// What the last waits found and nobody took yet.
+    pub ready: Vec<Ready>,
 }
 
 impl fmt::Debug for Poller {
@@ -116,7 +134,8 @@ impl Poller {
     /// If the system has no descriptor left.
     pub fn new(doorbell: Arc<OwnedFd>) -> Result<Self, Errno> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
-        let poller = Self { epoll, doorbell, events: Vec::with_capacity(EVENTS) };
+        let events = Vec::with_capacity(EVENTS);
+        let poller = Self { epoll, doorbell, alarm: None, events, ready: Vec::new() };
         poller.watch().add(poller.doorbell.as_fd(), Token::DOORBELL, Interest::READ)?;
         Ok(poller)
     }
@@ -127,40 +146,116 @@ impl Poller {
     }
 
     /// Waits until something is ready, but no longer than `timeout` (for ever if `None`), and
-    /// appends what is, without the doorbell and receive queues.
+    /// appends what is to [`ready`](Self::ready), without the doorbell and receive queues.
     ///
     /// # Errors
-    /// What the system says; a signal is no error.
-    pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Errno> {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
-        self.events.clear();
-        let spare = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&*self.epoll, spare, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+    /// What the system says; a signal is no error, and ends the wait.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Errno> {
+        let waited = match &self.alarm {
+            None => pwait2(&self.epoll, &mut self.events, timeout),
+            Some(alarm) => wait_with(alarm, &self.epoll, &mut self.events, timeout),
+        };
+        match waited {
+            Ok(()) => {}
+            Err(Errno::INTR) => self.events.clear(),
+            Err(Errno::NOSYS | Errno::PERM) if self.alarm.is_none() => {
+                self.make_alarm()?;
+                return self.wait(timeout);
+            }
             Err(error) => return Err(error),
         }
         for event in &self.events {
-            match Token(event.data.u64()) {
+            match Token(event.u64) {
                 Token::DOORBELL => {
                     let _ = rustix::io::read(&self.doorbell, &mut [0; 8]); // Empty is silent too.
                 }
-                Token::RX => {}
-                token => {
-                    let flags = event.flags;
-                    let broken = EventFlags::ERR | EventFlags::HUP | EventFlags::RDHUP;
-                    ready.push(Ready {
-                        token,
-                        readable: flags.intersects(EventFlags::IN | broken),
-                        writable: flags.intersects(EventFlags::OUT),
-                    });
+                Token::ALARM => {
+                    let _ = self.alarm.as_ref().map(IntervalTimer::expirations); // As above.
                 }
+                Token::RX => {}
+                token => self.ready.push(ready(token, event.events)),
             }
         }
         Ok(())
     }
+
+    fn make_alarm(&mut self) -> Result<(), Errno> {
+        let alarm = IntervalTimer::new()?;
+        self.watch().add(alarm.as_fd(), Token::ALARM, Interest::READ)?;
+        self.alarm = Some(alarm);
+        Ok(())
+    }
+}
+
+fn ready(token: Token, bits: u32) -> Ready {
+    let flags = EventFlags::from_bits_retain(bits);
+    let readable = EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+    Ready {
+        token,
+        readable: flags.intersects(readable),
+        writable: flags.intersects(EventFlags::OUT),
+        error: flags.intersects(EventFlags::ERR),
+        hangup: flags.intersects(EventFlags::HUP),
+    }
+}
+
+/// Waits with a time-out in nanoseconds.
+fn pwait2(
+    epoll: &OwnedFd,
+    events: &mut Vec<libc::epoll_event>,
+    timeout: Option<Duration>,
+) -> Result<(), Errno> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    events.clear();
+    let room = events.as_mut_ptr();
+    // SAFETY: `room` has place for `EVENTS` events, and the time-out outlives the call.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.as_raw_fd(),
+            room,
+            EVENTS,
+            timeout,
+            ptr::null::<libc::sigset_t>(),
+            0_usize,
+        )
+    };
+    take(events, got)
+}
+
+/// Waits without end but for `alarm`, which is set to the time-out.
+fn wait_with(
+    alarm: &IntervalTimer,
+    epoll: &OwnedFd,
+    events: &mut Vec<libc::epoll_event>,
+    timeout: Option<Duration>,
+) -> Result<(), Errno> {
+    let now = timeout == Some(Duration::ZERO);
+    match timeout {
+        Some(timeout) if !now => alarm.start(timeout, None)?,
+        _ => alarm.stop()?,
+    }
+    events.clear();
+    let (room, most) = (events.as_mut_ptr(), i32::try_from(EVENTS).unwrap_or(i32::MAX));
+    let timeout = if now { 0 } else { -1 };
+    // SAFETY: `room` has place for `EVENTS` events.
+    let got = unsafe { libc::epoll_wait(epoll.as_raw_fd(), room, most, timeout) };
+    take(events, got.into())
+}
+
+/// Takes what a wait wrote into the room of `events`, or its error.
+fn take(events: &mut Vec<libc::epoll_event>, got: i64) -> Result<(), Errno> {
+    let Ok(got) = usize::try_from(got) else {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    };
+    // SAFETY: the system wrote that many, no more than there was room for.
+    unsafe { events.set_len(got) };
+    Ok(())
 }
 
 #[cfg(test)]
@@ -168,29 +263,105 @@ mod tests {
     use super::*;
     use crate::engine::thread::ThreadShared;
 
+    fn rung() -> (Arc<ThreadShared>, Poller) {
+        let shared = Arc::new(ThreadShared::new(1).unwrap());
+        let poller = Poller::new(Arc::clone(shared.doorbell())).unwrap();
+        (shared, poller)
+    }
+
+    /// Both ways to end a sleep.
+    fn both(test: impl Fn(&ThreadShared, &mut Poller)) {
+        let (shared, mut poller) = rung();
+        test(&shared, &mut poller);
+        assert!(poller.alarm.is_none(), "this system has epoll_pwait2");
+        let (shared, mut poller) = rung();
+        poller.make_alarm().unwrap();
+        test(&shared, &mut poller);
+    }
+
     #[test]
     fn a_ring_ends_the_sleep_once() {
-        let shared = ThreadShared::new(1).unwrap();
-        let mut poller = Poller::new(Arc::clone(shared.doorbell())).unwrap();
-        let mut ready = Vec::new();
-        shared.ring_anyway();
-        poller.wait(None, &mut ready).unwrap();
-        assert_eq!(ready, []);
-        poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
-        assert!(poller.events.is_empty(), "the doorbell is quiet again");
+        both(|shared, poller| {
+            shared.ring_anyway();
+            poller.wait(None).unwrap();
+            assert_eq!(poller.ready, []);
+            poller.wait(Some(Duration::ZERO)).unwrap();
+            assert!(poller.events.is_empty(), "the doorbell is quiet again");
+        });
+    }
+
+    #[test]
+    fn a_sleep_ends_at_its_time_and_less_than_a_millisecond_is_no_poll() {
+        both(|_, poller| {
+            for length in [300, 2500].map(Duration::from_micros) {
+                let clock = rustix::time::ClockId::Monotonic;
+                let start = rustix::time::clock_gettime(clock);
+                poller.wait(Some(length)).unwrap();
+                let slept = rustix::time::clock_gettime(clock) - start;
+                assert!(Duration::try_from(slept).unwrap() >= length, "{slept:?}");
+                assert_eq!(poller.ready, []);
+            }
+        });
     }
 
     #[test]
     fn a_descriptor_is_reported_under_its_token_and_a_closed_end_as_readable() {
-        let shared = ThreadShared::new(1).unwrap();
-        let mut poller = Poller::new(Arc::clone(shared.doorbell())).unwrap();
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        poller.watch().add(ours.as_fd(), Token(7), Interest::READ).unwrap();
-        let mut ready = Vec::new();
-        poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
-        assert_eq!(ready, []);
-        drop(theirs);
-        poller.wait(Some(Duration::from_secs(1)), &mut ready).unwrap();
-        assert_eq!(ready, [Ready { token: Token(7), readable: true, writable: false }]);
+        both(|_, poller| {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            poller.watch().add(ours.as_fd(), Token(7), Interest::READ).unwrap();
+            poller.wait(Some(Duration::ZERO)).unwrap();
+            assert_eq!(poller.ready, []);
+            drop(theirs);
+            poller.wait(Some(Duration::from_secs(1))).unwrap();
+            let token = Token(7);
+            let closed =
+                Ready { token, readable: true, writable: false, error: false, hangup: true };
+            assert_eq!(poller.ready, [closed]);
+        });
+    }
+
+    #[test]
+    fn an_edge_is_reported_once() {
+        both(|_, poller| {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let interest = Interest { edge: true, ..Interest::READ };
+            poller.watch().add(ours.as_fd(), Token(7), interest).unwrap();
+            for _ in 0..2 {
+                rustix::io::write(&theirs, b"x").unwrap();
+                poller.wait(Some(Duration::ZERO)).unwrap();
+                poller.wait(Some(Duration::ZERO)).unwrap();
+            }
+            let found: Vec<_> = poller.ready.iter().map(|ready| ready.token).collect();
+            assert_eq!(found, [Token(7), Token(7)]);
+        });
+    }
+
+    #[test]
+    fn a_signal_may_end_the_sleep_and_is_no_error() {
+        both(|_, poller| {
+            use std::sync::atomic::{AtomicBool, Ordering};
+            let caught = Arc::new(AtomicBool::new(false));
+            let signal = signal_hook::consts::SIGUSR2;
+            let id = signal_hook::flag::register(signal, Arc::clone(&caught)).unwrap();
+            let (pid, tid) = (rustix::process::getpid(), rustix::thread::gettid());
+            let sender = std::thread::spawn(move || {
+                while !caught.load(Ordering::Relaxed) {
+                    // SAFETY: only numbers are passed; the thread lives until this one is joined.
+                    unsafe {
+                        libc::syscall(
+                            libc::SYS_tgkill,
+                            pid.as_raw_nonzero().get(),
+                            tid.as_raw_nonzero().get(),
+                            signal,
+                        )
+                    };
+                    std::thread::yield_now();
+                }
+            });
+            poller.wait(Some(Duration::from_secs(60))).unwrap();
+            sender.join().unwrap();
+            signal_hook::low_level::unregister(id);
+            assert_eq!(poller.ready, []);
+        });
     }
 }

@@ -14,9 +14,10 @@ use gristmill_abi::{
     frame::{FRAME_SIZE, PANICKED, ThreadCtx},
     host::HostTable,
 };
+use plugin_api::ThreadIndex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{poller::Poller, sleep::SleepState};
+use super::{files::Files, poller::Poller, sleep::SleepState};
 use crate::{
     buffer::Cache,
     graph::{
@@ -139,8 +140,10 @@ pub struct Thread {
     pub(super) moved: usize,
     /// Turns since it moved a packet.
     pub(super) quiet: u32,
-    /// Its descriptors.
+    /// What it sleeps on.
     pub poller: Poller,
+    /// Descriptors with functions that it serves.
+    pub files: Arc<Files>,
     /// What others see of it.
     pub shared: Arc<ThreadShared>,
 }
@@ -166,6 +169,7 @@ impl Thread {
             host,
             reserved: [0; 2],
         };
+        let files = Arc::new(Files::new(ThreadIndex(shared.index), poller.watch()));
         Self {
             ctx,
             runtime: Box::new(Runtime::empty()),
@@ -178,6 +182,7 @@ impl Thread {
             moved: 0,
             quiet: 0,
             poller,
+            files,
             shared,
         }
     }

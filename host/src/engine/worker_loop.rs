@@ -1,20 +1,29 @@
 //! The worker loop: a packet's way from rx to tx, one call per line.
 #![expect(unsafe_code, reason = "the nodes get at the thread by its address")]
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use plugin_api::ThreadIndex;
 
-use super::{dispatch, thread::Thread};
+use super::{
+    dispatch,
+    files::{FileFault, FileId},
+    poller::Ready,
+    thread::Thread,
+};
 use crate::{
     host::Host,
+    log::Level,
     time::{Nanos, Ticks, timer::TimerFunction},
 };
 
 /// Turns without a packet before a thread thinks of sleep.
 const QUIET: u32 = 256;
 /// Turns between two looks at the descriptors while packets flow.
-pub(super) const BUSY_TURNS: u64 = 1024;
+const BUSY_TURNS: u64 = 1024;
 
 /// Runs `thread` until the host tells the workers to stop.
 ///
@@ -29,6 +38,9 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         let this = unsafe { &mut *thread };
         host.gate.pause_point(this);
         let now = this.begin_turn(); // Once per loop; whoever needs the time is handed it.
+        this.look_at_descriptors(host);
+        // SAFETY: by the caller's promise; no reference is in use.
+        unsafe { serve_descriptors(thread, host, &mut |_| ()) };
         // SAFETY: by the caller's promise, here and below; no reference is in use.
         unsafe { dispatch::poll_pre_inputs(thread) };
         // SAFETY: as above.
@@ -45,6 +57,44 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
     }
 }
 
+/// Calls the functions of the descriptors that are ready; those of the host's own are `other`'s.
+///
+/// Context: outside of nodes.
+///
+/// # Safety
+/// `thread` is this thread's own and no reference to it is in use.
+pub(super) unsafe fn serve_descriptors(
+    thread: *mut Thread,
+    host: &Host,
+    other: &mut dyn FnMut(Ready),
+) {
+    // SAFETY: by the caller's promise; the borrow ends before any function is called.
+    let this = unsafe { &mut *thread };
+    if this.poller.ready.is_empty() {
+        return;
+    }
+    this.stay_awake();
+    let files = Arc::clone(&this.files);
+    let mut found = std::mem::take(&mut this.poller.ready);
+    for ready in found.drain(..) {
+        if FileId::of(ready.token.0).is_none() {
+            other(ready);
+        } else if let Some(fault) = files.serve(ready) {
+            tell(host, &fault);
+        }
+    }
+    // SAFETY: as above; given back for the next time.
+    unsafe { &mut *thread }.poller.ready = found;
+}
+
+fn tell(host: &Host, fault: &FileFault) {
+    let (name, plugin) = (&fault.name, host.owner_name(fault.owner));
+    let what = if fault.panicked { "panicked" } else { "failed" };
+    let end = if fault.closed { ": it is watched no more" } else { "" };
+    let text = format!("descriptor {name} of {plugin}: its function {what}{end}");
+    host.log.write(Level::Error, "poller", &text);
+}
+
 /// Runs the dynamic timers of thread `index` that are due; returns how many.
 pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) -> usize {
     host.timers.expire(index, Ticks::at(now), |timer| {
@@ -59,7 +109,23 @@ pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) -> usiz
 impl Thread {
     /// Something happened that nodes may have to look at before the thread sleeps.
     pub(super) fn stay_awake(&mut self) {
-        self.quiet = 0;
+        self.quiet = self.quiet.min(QUIET - 2);
+    }
+
+    /// Looks at the descriptors, without waiting, now and then: a thread that does not come to
+    /// sleep learns of them here.
+    pub(super) fn look_at_descriptors(&mut self, host: &Host) {
+        if self.shared.turns.load(Ordering::Relaxed).is_multiple_of(BUSY_TURNS) {
+            self.wait(host, Some(Duration::ZERO));
+        }
+    }
+
+    /// Waits for the descriptors.
+    pub(super) fn wait(&mut self, host: &Host, timeout: Option<Duration>) {
+        if let Err(error) = self.poller.wait(timeout) {
+            // Whatever the thread sleeps for is level-triggered, so nothing is lost.
+            host.log.write(Level::Error, "poller", error.to_string());
+        }
     }
 
     /// How long the thread may sleep for its timers: until the next that is not deferrable.
@@ -81,8 +147,7 @@ impl Thread {
         if !host.gate.is_requested_before_sleep() && !host.stop.load(Ordering::SeqCst) {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
             let timeout = self.until_timer(host);
-            // Whatever the thread sleeps for is level-triggered, so an error loses nothing.
-            let _ = self.poller.wait(timeout, &mut Vec::new());
+            self.wait(host, timeout);
         }
         self.shared.awake();
         host.timers.set_idle(index, false);

@@ -121,7 +121,8 @@ pub struct PlanNode {
     pub counters: Vec<String>,
     /// For inputs: the threads that poll it; `None` is all of them.
     pub threads: Option<Vec<u32>>,
-    /// For inputs: a descriptor wakes the thread when there is work, so the thread may sleep.
+    /// For inputs: a descriptor or a timer wakes the thread when there is work, so the thread may
+    /// sleep.
     pub wakes: bool,
 }
 

@@ -72,7 +72,7 @@ pub struct Runtime {
     pub inputs: Vec<NodeIndex>,
     /// `error-drop`.
     pub drop: NodeIndex,
-    /// Every input has a descriptor that wakes the thread.
+    /// Every input has something that wakes the thread.
     pub may_sleep: bool,
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use gristmill_abi::declaration::{ArcDecl, FeatureDecl, NodeDecl};
+use gristmill_abi::declaration::{ArcDecl, FeatureDecl, NodeDecl, node_flag};
 use semver::Version;
 
 use super::{
@@ -293,7 +293,7 @@ fn plan_node(name: &str, decl: &NodeDecl, generation: &Arc<Generation>) -> PlanN
             .map(|counter| counter.name.as_str().to_owned())
             .collect(),
         threads: None,
-        wakes: false,
+        wakes: decl.flags & node_flag::MAY_SLEEP != 0,
     }
 }
 

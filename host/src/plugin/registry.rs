@@ -61,6 +61,30 @@ pub const KINDS: &[ResourceKind] = &[
         },
     },
     ResourceKind {
+        name: "processes",
+        list: |control, owner| control.host.processes.of(owner),
+        revoke: |control, owner| {
+            let host = control.host;
+            let parked = host.processes.revoke(owner, |notice| host.tell_of_process(notice));
+            let text = || format!("{} waited on though they were to end", parked.join(", "));
+            if parked.is_empty() { Ok(()) } else { Err(text()) }
+        },
+    },
+    ResourceKind {
+        name: "descriptors",
+        list: |control, owner| {
+            let watched = control.host.watched_files();
+            let own = watched.into_iter().filter(|(_, file)| file.owner == owner);
+            own.map(|(_, file)| file.name).collect()
+        },
+        revoke: |control, owner| {
+            control.host.all_files().iter().for_each(|files| {
+                files.remove_owner(owner);
+            });
+            Ok(())
+        },
+    },
+    ResourceKind {
         name: "interfaces",
         list: |control, owner| {
             let interfaces = control.host.interfaces.read();

@@ -2,8 +2,10 @@
 //! panics and checks what it is given.
 #![expect(unsafe_code, reason = "called by plugins, with what they have")]
 
+mod file;
 mod graph;
 mod interface;
+mod process;
 mod rpc;
 mod timer;
 
@@ -27,6 +29,7 @@ use crate::{
     graph::{NodeIndex, Owner},
     host::Host,
     log::Level,
+    process::Hold,
 };
 
 /// Version of the host's own services.
@@ -50,6 +53,7 @@ pub fn host_table(host: &'static Host) -> &'static HostTable {
 
 /// Runs the host's side of a call; a panic of ours must not cross into the plugin.
 fn guard(call: impl FnOnce() -> Status) -> Status {
+    let _hold = Hold::new(); // It may call plugins, and they must not wait below it.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Status::PANICKED)
 }
 
@@ -61,6 +65,7 @@ unsafe fn answer<E: std::fmt::Display>(
     error: *mut ErrorText,
     call: impl FnOnce() -> Result<(), E>,
 ) -> Status {
+    let _hold = Hold::new(); // It may call plugins, and they must not wait below it.
     let outcome = catch_unwind(AssertUnwindSafe(call));
     let (status, text) = match outcome {
         Ok(Ok(())) => return Status::OK,
@@ -142,6 +147,8 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "interface" => Some((&raw const interface::SERVICE).cast()),
         "graph" => Some((&raw const graph::SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
+        "file" => Some((&raw const file::SERVICE).cast()),
+        "process" => Some((&raw const process::SERVICE).cast()),
         "rpc" => Some((&raw const rpc::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         _ => None,

@@ -3,9 +3,11 @@
 mod alignment;
 pub mod calibration;
 pub mod clock;
+mod interval;
 pub mod timer;
 mod units;
 
 pub use alignment::Stamp;
 pub use clock::{Clock, ClockReport, ThreadClock, VirtualTime};
+pub use interval::IntervalTimer;
 pub use units::{Cycles, Nanos, Ticks};

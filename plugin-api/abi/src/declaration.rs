@@ -108,6 +108,13 @@ pub mod node_type {
     pub const PRE_INPUT: u32 = 2;
 }
 
+/// [`NodeDecl::flags`]; a host that does not know one ignores it.
+pub mod node_flag {
+    /// Of an input: its thread may sleep, although the node is then not dispatched. Whatever it
+    /// waits for wakes the thread: a timer, or a descriptor.
+    pub const MAY_SLEEP: u32 = 1;
+}
+
 /// [`NextDecl::kind`].
 pub mod next_kind {
     /// The node of that name; the plugin is refused if there is none.
@@ -160,7 +167,7 @@ pub struct NodeDecl {
     pub head: Head,
     /// One of [`node_type`].
     pub node_type: u32,
-    /// Reserved, 0.
+    /// Any of [`node_flag`]; 0 in nodes that know none.
     pub flags: u32,
     /// Out-arcs, in the order of their next numbers.
     pub nexts: List<'static, NextDecl>,

@@ -1,7 +1,8 @@
 //! What a plugin may ask of the host.
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
-//! `interface`, `graph`, `buffer`, `timer`, `rpc`.
+//! `interface`, `graph`, `buffer`, `timer`, `rpc`, [`file`](crate::file),
+//! [`process`](crate::process).
 
 use core::ffi::c_void;
 

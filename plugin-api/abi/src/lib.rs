@@ -15,9 +15,11 @@ pub mod command;
 pub mod declaration;
 pub mod descriptor;
 pub mod device;
+pub mod file;
 pub mod frame;
 pub mod host;
 pub mod layout;
+pub mod process;
 pub mod root;
 pub mod text;
 

@@ -111,6 +111,8 @@ impl Status {
     pub const PANICKED: Self = Self(2);
     /// The other side does not have what was asked for.
     pub const MISSING: Self = Self(3);
+    /// The process that calls is to end.
+    pub const CANCELLED: Self = Self(4);
 
     /// Whether it worked.
     pub const fn is_ok(self) -> bool {

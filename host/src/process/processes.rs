@@ -1,0 +1,436 @@
+//! The processes of a host: made, signalled, resumed in the main loop's turns, ended.
+
+use std::cell::Cell;
+
+use super::{
+    ProcessShared, Step,
+    body::{self, Body, Ending, Fiber, Finished},
+    report::ProcessReport,
+    scheduler::{Begun, Later, Process, Request, Scheduler, Spec, State, TICK, Woken},
+    signals::Signals,
+};
+use crate::{
+    control::Control,
+    engine::main_cell::MainCell,
+    graph::Owner,
+    sync::{Arc, Ordering},
+    time::{Cycles, Nanos, ThreadClock},
+};
+
+/// Resumes of one pass; what is left waits until packets were served.
+const PASS: usize = 256;
+/// Time after which a pass resumes nobody more, and a long job ought to wait.
+pub const SLICE: Nanos = Nanos(100_000);
+
+/// Why a process is not suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// It is to end.
+    #[error("the process is to end")]
+    Cancelled,
+    /// No process runs here.
+    #[error("only a process can wait, and this is none")]
+    NoProcess,
+    /// A function of the host's is on the stack that cannot be suspended.
+    #[error("the process cannot wait inside a call from the host")]
+    NotHere,
+}
+
+/// Something about a process that the operator ought to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What it is called.
+    pub name: String,
+    /// What its owner is called.
+    pub plugin: String,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It came to a bad end; when it begins again, if it does.
+    Ended(Ending, Option<Nanos>),
+    /// It held main for so long without a wait.
+    Held(Nanos),
+    /// There is no stack for it.
+    NoStack(String),
+}
+
+/// All processes.
+#[derive(Debug)]
+pub struct Processes {
+    main: MainCell<Main>,
+    signals: Signals,
+}
+
+/// What only main looks at.
+struct Main {
+    scheduler: Scheduler,
+    clock: ThreadClock,
+    /// When the process that runs was resumed, or the last one was done.
+    last: (Cycles, Nanos),
+    due: Vec<Later>,
+    taken: Vec<Arc<ProcessShared>>,
+    /// What the host's own processes work on; null outside of a pass of the main loop.
+    control: Cell<*mut Control>,
+}
+
+impl Processes {
+    /// No processes. The calling thread is main, and `clock` its own.
+    pub fn new(clock: ThreadClock) -> Self {
+        let main = Main {
+            scheduler: Scheduler::new(),
+            clock,
+            last: (Cycles(0), Nanos(0)),
+            due: Vec::new(),
+            taken: Vec::new(),
+            control: Cell::new(std::ptr::null_mut()),
+        };
+        Self { main: MainCell::new(main), signals: Signals::new() }
+    }
+
+    /// Whether the caller is main.
+    #[inline]
+    pub fn is_here(&self) -> bool {
+        self.main.is_here()
+    }
+
+    /// Makes a process that begins in the next pass. The caller holds it, until it
+    /// [lets go](Self::release) of it. Main.
+    pub fn spawn(&self, spec: Spec, body: Box<dyn Body>) -> Arc<ProcessShared> {
+        self.main.with(|main| main.scheduler.spawn(spec, body))
+    }
+
+    /// Events, a bit each, happen to a process; false if it has ended. Any thread; on another one
+    /// than main `ring` is called to wake main.
+    #[inline]
+    pub fn signal(&self, process: &Arc<ProcessShared>, events: u64, ring: impl FnOnce()) -> bool {
+        if self.main.is_here() {
+            return self.main.with(|main| main.scheduler.signal(process, events));
+        }
+        if process.has_ended() {
+            return false;
+        }
+        self.signals.signal(process, events);
+        ring();
+        true
+    }
+
+    /// The creator lets go of a process: once it has ended it is forgotten. Any thread.
+    pub fn release(&self, process: &Arc<ProcessShared>, ring: impl FnOnce()) {
+        process.held.store(0, Ordering::Release);
+        if self.main.is_here() {
+            let body = self.main.with(|main| main.scheduler.forget(process));
+            drop(body); // Calls the plugin.
+        } else {
+            self.signals.signal(process, 0); // Main looks at it.
+            ring();
+        }
+    }
+
+    /// Whether main has something to do for processes, so that it does not sleep.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        !self.signals.is_empty() || self.main.with(|main| main.scheduler.has_ready())
+    }
+
+    /// When the next time comes that a process waits for. Main.
+    pub fn next_expiry(&self) -> Option<Nanos> {
+        self.main.with(|main| main.scheduler.next_expiry())
+    }
+
+    /// Resumes whom events, other threads and the clock have woken; how many, and what the operator
+    /// ought to know.
+    ///
+    /// Context: main, outside of nodes. `entered` is told who is resumed, and `None` at the end.
+    pub fn run(
+        &self,
+        control: *mut Control,
+        now: Nanos,
+        entered: impl Fn(Option<&ProcessShared>),
+        mut tell: impl FnMut(Notice),
+    ) -> usize {
+        if !self.collect(now) {
+            return 0;
+        }
+        let outer = self.main.with(|main| {
+            main.last = (main.clock.cycles(), now);
+            main.control.replace(control)
+        });
+        let mut count = 0;
+        while count < PASS {
+            let Some(at) = self.resume_next(&entered, &mut tell) else { break };
+            count += 1;
+            if at.0.saturating_sub(now.0) > SLICE.0 {
+                break;
+            }
+        }
+        entered(None);
+        self.main.with(|main| main.control.set(outer));
+        count
+    }
+
+    /// Takes what other threads have signalled and what is due; whether anybody is to be resumed.
+    #[inline]
+    fn collect(&self, now: Nanos) -> bool {
+        let (ready, due) = self.main.with(|main| {
+            let Main { scheduler, taken, due, .. } = main;
+            let mut ended = Vec::new();
+            self.signals.take(taken, |process, events| {
+                if process.held.load(Ordering::Relaxed) == 0 && process.has_ended() {
+                    ended.extend(scheduler.forget(process));
+                } else if events != 0 {
+                    scheduler.signal_from_afar(process, events);
+                }
+            });
+            scheduler.expire(now, due);
+            let due = if due.is_empty() { Vec::new() } else { std::mem::take(due) };
+            (scheduler.has_ready(), (due, ended))
+        });
+        let (due, ended) = due;
+        drop(ended); // Calls the plugin.
+        let some = !due.is_empty();
+        for later in due {
+            (later.deliver)(true);
+            self.main.with(|main| main.scheduler.signal(&later.process, later.events));
+        }
+        ready || some
+    }
+
+    /// Resumes the first in the queue; when it was done, `None` if there is none.
+    #[inline]
+    fn resume_next(
+        &self,
+        entered: &impl Fn(Option<&ProcessShared>),
+        tell: &mut impl FnMut(Notice),
+    ) -> Option<Nanos> {
+        let (next, now) = self.main.with(|main| {
+            let now = main.last.1;
+            let next = main.scheduler.next(now);
+            if let (Some(Ok(_)), Some(process)) = (&next, main.scheduler.current()) {
+                entered(Some(&process.shared));
+            }
+            (next, now)
+        });
+        let (place, mut fiber, woken) = match next? {
+            Ok(next) => next,
+            Err(refused) => {
+                let what = What::NoStack(refused.reason);
+                tell(Notice { name: refused.name, plugin: refused.plugin, what });
+                return Some(now);
+            }
+        };
+        let step = body::resume(&mut fiber, woken);
+        let (done, now) = self.main.with(|main| {
+            let cycles = main.clock.cycles();
+            let now = main.clock.at(cycles);
+            let clocks = cycles.0.saturating_sub(main.last.0.0);
+            let held = Nanos(now.0.saturating_sub(main.last.1.0));
+            main.last = (cycles, now);
+            (main.scheduler.done(place, fiber, step, clocks, held, now), now)
+        });
+        done.overrun.into_iter().chain(done.ended).for_each(tell);
+        drop(done.body); // Calls the plugin.
+        Some(now)
+    }
+
+    /// Suspends the process that runs.
+    ///
+    /// # Errors
+    /// [`WaitError`]; then it was not suspended.
+    #[inline]
+    pub fn wait(&self, request: Request) -> Result<Woken, WaitError> {
+        self.check()?;
+        let begun = self.main.with(|main| {
+            let clock = &mut main.clock;
+            main.scheduler.wait(request, || clock.read())
+        });
+        let woken = match begun {
+            Begun::Done(woken) => woken,
+            Begun::Suspend => body::suspend(),
+        };
+        if woken.cancelled { Err(WaitError::Cancelled) } else { Ok(woken) }
+    }
+
+    fn check(&self) -> Result<(), WaitError> {
+        if body::can_suspend() {
+            return Ok(());
+        }
+        let runs = self.main.is_here() && self.main.with(|main| main.scheduler.current().is_some());
+        Err(if runs { WaitError::NotHere } else { WaitError::NoProcess })
+    }
+
+    /// Whether the process that runs has had its slice; false where it cannot wait.
+    #[inline]
+    pub fn should_yield(&self) -> bool {
+        body::can_suspend()
+            && self.main.with(|main| {
+                let Main { scheduler, clock, last, .. } = main;
+                let cancelled = scheduler.current().is_some_and(|process| process.is_cancelled());
+                cancelled || clock.read().0.saturating_sub(last.1.0) > SLICE.0
+            })
+    }
+
+    /// The process that runs. Main.
+    pub fn current(&self) -> Option<Arc<ProcessShared>> {
+        let current = |main: &mut Main| Some(Arc::clone(&main.scheduler.current()?.shared));
+        if self.main.is_here() { self.main.with(current) } else { None }
+    }
+
+    /// What the host's own processes work on; null outside of a pass. Main.
+    pub(super) fn control(&self) -> *mut Control {
+        self.main.with(|main| main.control.get())
+    }
+
+    /// Names an event of a process. Main.
+    pub fn name_event(&self, process: &ProcessShared, event: u32, name: &str) -> bool {
+        let event = event as usize;
+        self.main.with(|main| {
+            let Some(process) = main.scheduler.process(process) else { return false };
+            if event >= 64 {
+                return false;
+            }
+            if process.event_names.len() <= event {
+                process.event_names.resize(event + 1, String::new());
+            }
+            name.clone_into(&mut process.event_names[event]);
+            true
+        })
+    }
+
+    /// Adds an event that happens later; its number, never 0. Main.
+    pub(crate) fn later(&self, later: Later, delay: Nanos) -> u64 {
+        self.main.with(|main| {
+            let now = main.clock.read();
+            main.scheduler.later(later, delay, now)
+        })
+    }
+
+    /// Takes an event back that was to happen later; false if it has. Main.
+    pub fn take_back(&self, id: u64) -> bool {
+        let taken = self.main.with(|main| main.scheduler.take_back(id));
+        taken.map(|later| (later.deliver)(false)).is_some()
+    }
+
+    /// Has a process end: its waits fail, the one that it is in too. False if it has. Main.
+    pub fn cancel(&self, process: &ProcessShared) -> bool {
+        self.main.with(|main| {
+            let now = main.clock.read();
+            main.scheduler.cancel(process, now)
+        })
+    }
+
+    /// Begins a process again that has ended; false if it has not. Main.
+    pub fn restart(&self, process: &ProcessShared) -> bool {
+        self.main.with(|main| main.scheduler.restart(process))
+    }
+
+    /// Ends all processes of `owner` and forgets them, and what was to happen later; gives those
+    /// that are parked because they waited on. Main, in none of these processes.
+    pub fn revoke(&self, owner: Owner, mut tell: impl FnMut(Notice)) -> Vec<String> {
+        for later in self.main.with(|main| main.scheduler.take_back_all(owner)) {
+            (later.deliver)(false);
+        }
+        let mut parked = Vec::new();
+        for report in self.report().into_iter().filter(|report| report.owner == owner) {
+            let process = report.process;
+            process.held.store(0, Ordering::Release);
+            self.cancel(&process);
+            // It does not come to wait again: one resume is its last.
+            if self.main.with(|main| main.scheduler.hurry(&process)) {
+                let outer = self.main.with(|main| {
+                    let cycles = main.clock.cycles();
+                    std::mem::replace(&mut main.last, (cycles, main.clock.at(cycles)))
+                });
+                self.resume_next(&|_| (), &mut tell);
+                self.main.with(|main| main.last = outer);
+            }
+            let state = self
+                .main
+                .with(|main| main.scheduler.process(&process).map(|process| process.state));
+            if state == Some(State::Parked) || state == Some(State::Running) {
+                parked.push(report.name);
+            }
+            drop(self.main.with(|main| main.scheduler.forget(&process))); // Calls the plugin.
+        }
+        parked
+    }
+
+    /// Names of the processes of `owner`, and of what is to happen later. Main.
+    pub fn of(&self, owner: Owner) -> Vec<String> {
+        self.main.with(|main| {
+            let own = main.scheduler.all().filter(|process| process.spec.owner == owner);
+            let mut names: Vec<_> = own.map(|process| process.spec.name.clone()).collect();
+            let later = main.scheduler.later_of(owner);
+            if later > 0 {
+                names.push(format!("{later} events to come"));
+            }
+            names
+        })
+    }
+
+    /// What `show process` shows. Main.
+    pub fn report(&self) -> Vec<ProcessReport> {
+        self.main.with(|main| main.scheduler.all().map(Process::report).collect())
+    }
+
+    /// Processes that were parked since the start. Main.
+    pub fn parked(&self) -> u64 {
+        self.main.with(|main| main.scheduler.parked)
+    }
+}
+
+impl std::fmt::Debug for Main {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Main").finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// A process has run for `clocks` and `held`, and has suspended itself or ended.
+    fn done(
+        &mut self,
+        place: u32,
+        fiber: Fiber,
+        step: Step<(), Finished>,
+        clocks: u64,
+        held: Nanos,
+        now: Nanos,
+    ) -> Done {
+        let process = self.current().expect("it ran");
+        process.counts.clocks.0 += clocks;
+        process.counts.hold_max = process.counts.hold_max.max(held);
+        let overrun = (held >= process.spec.watchdog).then(|| {
+            process.counts.overruns += 1;
+            process.notice(What::Held(held))
+        });
+        let mut done = Done { overrun, ended: None, body: None };
+        let Some(ending) = self.returned(place, fiber, step, now) else { return done };
+        let process = self.at(place);
+        let again = process.deadline.filter(|_| process.state == State::BackingOff);
+        let again = again.map(|(tick, _)| Nanos((tick * TICK).saturating_sub(now.0)));
+        let shared = Arc::clone(&process.shared);
+        if !matches!(ending, Ending::Done | Ending::Cancelled) {
+            done.ended = Some(process.notice(What::Ended(ending, again)));
+        }
+        done.body = self.forget(&shared);
+        done
+    }
+}
+
+/// What came of a run.
+struct Done {
+    overrun: Option<Notice>,
+    ended: Option<Notice>,
+    /// Not needed any more; to be dropped where nothing is borrowed.
+    body: Option<Box<dyn Body>>,
+}
+
+impl Process {
+    fn notice(&self, what: What) -> Notice {
+        Notice { name: self.spec.name.clone(), plugin: self.spec.plugin.clone(), what }
+    }
+}
