@@ -89,11 +89,13 @@ impl Control {
             .map(|generation| (generation.name.clone(), generation.owner))
             .collect();
         for (name, owner) in owners {
+            self.host.close_calls(owner); // Or a thread of it might wait for main for ever.
             if let Some(loaded) = self.plugins.remove(&name) {
                 loaded.generation.stop();
             }
             self.revoke(owner);
         }
+        self.host.end_calls();
     }
 }
 

@@ -11,6 +11,7 @@ mod logging;
 mod node;
 mod plugin;
 mod punt;
+mod rpc;
 mod runtime;
 mod threads;
 mod timers;

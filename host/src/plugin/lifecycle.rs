@@ -201,6 +201,8 @@ impl Control {
         // first that they do.
         let graph = |source| UnloadError::Graph { name: name.to_owned(), source };
         self.host.stop_workers(|_| ()).map_err(graph)?;
+        // Its threads are waited for while it stops: none of them may wait for main then.
+        self.host.close_calls(generation.owner);
         generation.stop();
         self.revoke(generation.owner);
         self.plugins.remove(name);
