@@ -147,6 +147,11 @@ impl cli::Watch for Control {
     fn unwatch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         Ok(self.files.watch().remove(fd)?)
     }
+
+    fn take_over(&mut self, session: cli::Session) -> Option<cli::Session> {
+        session.spawn(self.host);
+        None
+    }
 }
 
 fn translate(interest: cli::Interest) -> poller::Interest {

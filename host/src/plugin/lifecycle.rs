@@ -227,6 +227,9 @@ impl Control {
                 holders.push(format!("interface {} is up and leads to {node}", interface.name));
             }
         }
+        if generation.running_commands() > 0 {
+            holders.push("a command of it that is not over yet".to_owned());
+        }
         let users = self.host.services.lock().users_of(owner);
         holders.extend(users.into_iter().map(|(user, service)| format!("{user} uses {service}")));
         for (name, arc) in plan.arcs.iter().filter(|(_, arc)| arc.owner == owner) {

@@ -1,11 +1,27 @@
 //! Processes of the host's own: what a plugin's can do, and they get at what main alone has.
 #![expect(unsafe_code, reason = "main lends its own part for a pass")]
 
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
 use super::{
-    Body, Ending, Notice, ProcessShared, Restart, Spec, WaitError, What,
+    Body, Ending, Hold, Notice, ProcessShared, Restart, Spec, WaitError, What,
     scheduler::{Request, Woken},
 };
-use crate::{control::Control, graph::Owner, host::Host, log::Level, sync::Arc, time::Nanos};
+use crate::{
+    cli::Lend,
+    control::Control,
+    engine::{
+        files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
+        poller::Interest,
+    },
+    graph::Owner,
+    host::Host,
+    log::Level,
+    sync::Arc,
+    time::Nanos,
+};
 
 /// Usable bytes of such a process's stack: the machinery of a panic needs 24 KiB, and a command's
 /// answer is built there.
@@ -54,6 +70,66 @@ impl Context {
         // of the processes only this one runs, and it borrows it from its context, which a wait
         // needs too.
         unsafe { &mut *control }
+    }
+}
+
+impl Lend for Context {
+    type Context = Control;
+
+    fn lend<R>(&mut self, borrow: impl FnOnce(&mut Control) -> R) -> R {
+        let _hold = Hold::new(); // While it is lent, the process does not wait.
+        borrow(self.control())
+    }
+}
+
+/// A descriptor that signals events to the process that has it watched, at each change.
+#[derive(Debug)]
+pub struct WatchedFile {
+    files: Arc<Files>,
+    id: FileId,
+}
+
+impl Drop for WatchedFile {
+    fn drop(&mut self) {
+        self.files.remove(self.id);
+    }
+}
+
+/// Signals a process.
+struct Signals {
+    host: &'static Host,
+    process: Arc<ProcessShared>,
+    events: u64,
+}
+
+impl FileFunctions for Signals {
+    fn handle(&self, event: FileEvent) -> Called {
+        if event != FileEvent::Closed {
+            self.host.processes.signal(&self.process, self.events, || ());
+        }
+        Called::Done
+    }
+}
+
+impl Context {
+    /// Has each change of a descriptor, errors too, signal `events` to this process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn watch(
+        &mut self,
+        name: &str,
+        fd: BorrowedFd<'_>,
+        events: u64,
+    ) -> Result<WatchedFile, Errno> {
+        let host = self.0;
+        let files = host.files(0).expect("main has a poller");
+        let process = host.processes.current().expect("a process asks for this");
+        let functions = Arc::new(Signals { host, process, events });
+        let interest = Interest { read: true, write: true, edge: true };
+        let spec = FileSpec { name: name.to_owned(), owner: Owner::HOST, interest, functions };
+        let id = files.add(fd, spec)?;
+        Ok(WatchedFile { files, id })
     }
 }
 
