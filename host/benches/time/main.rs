@@ -23,7 +23,7 @@ mod wheel;
 
 /// Rounds of which the least counts.
 const ROUNDS: usize = 7;
-const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
+const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
 fn main() {
     let wanted: Vec<String> =
