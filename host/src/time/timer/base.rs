@@ -12,7 +12,13 @@
 //!
 //! Deferrable timers have rings of their own, so that the others alone bound an idle sleep.
 //!
-//! FIGURES
+//! Beside the classic cascade, which has no handles to check, times of 32 bits, and no bitmap
+//! (`cargo bench --bench time -- timer`, on two busy cores of an AMD EPYC virtual machine; 10^3 to
+//! 10^6 timers): an idle hour takes 0.03 to 0.15 us, not 2.3 ms. Time-outs that are started again
+//! and again take 1.1 times as long up to 10^4 timers, 2.4 times at 10^5, and 0.6 times at 10^6;
+//! timers that are moved anywhere 1.7 to 1.8 times up to 10^5, and 0.8 times at 10^6. Of single
+//! operations, adding takes 1.3 to 1.8 times as long (7 to 9 ns), moving to later 0.6 to 2.0 times,
+//! and expiry, which pays for what the moves left behind, 1.2 to 3.4 times (30 to 450 ns).
 
 use super::links::{Link, Links};
 use super::rings::{LATER_RINGS, NEVER, Rings};
@@ -32,9 +38,7 @@ pub struct TimerBase<T, const FIRST: usize = 256, const LATER: usize = 64> {
     now: u64,
     /// By class.
     rings: [Rings<FIRST, LATER>; 2],
-    links: Links,
-    /// By place, from the first one on that is not a head.
-    values: Vec<Option<T>>,
+    links: Links<T>,
     /// By class, places without a timer. Some are on a list still.
     free: [Vec<u32>; 2],
 }
@@ -77,7 +81,6 @@ impl<T, const FIRST: usize, const LATER: usize> TimerBase<T, FIRST, LATER> {
             now: 0,
             rings: [Rings::new(), Rings::new()],
             links: Links::new(Self::HEADS),
-            values: Vec::new(),
             free: [Vec::new(), Vec::new()],
         }
     }
@@ -161,17 +164,19 @@ impl<T, const FIRST: usize, const LATER: usize> TimerBase<T, FIRST, LATER> {
 
     /// What is pending, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.values.iter().flatten()
+        self.links.values()
     }
 
     /// Takes out what is pending and chosen: the value, its deadline, whether it is deferrable.
     pub fn extract(&mut self, chosen: impl Fn(&T) -> bool) -> Vec<(T, u64, bool)> {
         let mut extracted = Vec::new();
-        for place in (Self::HEADS..).take(self.values.len()) {
-            if self.value(place).as_ref().is_some_and(&chosen) {
-                let link = *self.links.at(place);
-                let value = self.take(link.class, place);
-                extracted.extend(value.map(|it| (it, link.deadline, link.class == DEFERRABLE)));
+        let end = u32::try_from(self.links.end()).expect("places are numbers of 32 bits");
+        for place in Self::HEADS..end {
+            let link = self.links.at(place);
+            if link.value.as_ref().is_some_and(&chosen) {
+                let (class, deadline) = (link.class, link.deadline);
+                let value = self.take(class, place);
+                extracted.extend(value.map(|value| (value, deadline, class == DEFERRABLE)));
             }
         }
         extracted
@@ -182,25 +187,19 @@ impl<T, const FIRST: usize, const LATER: usize> TimerBase<T, FIRST, LATER> {
         let deadline = self.valid(deadline);
         let place = match self.free[CLASS as usize].pop() {
             Some(place) => place,
-            None => self.grow(CLASS),
+            None => self.links.grow(CLASS),
         };
-        *self.value(place) = Some(value);
         let rings = &mut self.rings[CLASS as usize];
         rings.pending += 1;
         rings.earliest = rings.earliest.min(deadline);
         let link = self.links.at(place);
         link.deadline = deadline;
+        link.value = Some(value);
         let (generation, examined) = (link.generation, link.examined);
         if deadline < examined {
             self.advance::<CLASS>(place, deadline, examined);
         }
         Key { place, generation }
-    }
-
-    #[cold]
-    fn grow(&mut self, class: u32) -> u32 {
-        self.values.push(None);
-        self.links.grow(class)
     }
 
     /// Does what remains to be done for a timer that has a new deadline.
@@ -307,13 +306,13 @@ impl<T, const FIRST: usize, const LATER: usize> TimerBase<T, FIRST, LATER> {
     fn take(&mut self, class: u32, place: u32) -> Option<T> {
         let link = self.links.at(place);
         link.generation = link.generation.wrapping_add(1);
-        let deadline = core::mem::replace(&mut link.deadline, NEVER);
+        let (value, deadline) = (link.value.take(), core::mem::replace(&mut link.deadline, NEVER));
         if class == STANDARD {
             self.taken::<STANDARD>(place, deadline);
         } else {
             self.taken::<DEFERRABLE>(place, deadline);
         }
-        self.value(place).take()
+        value
     }
 
     #[inline]
@@ -326,14 +325,9 @@ impl<T, const FIRST: usize, const LATER: usize> TimerBase<T, FIRST, LATER> {
         }
     }
 
-    #[inline]
-    fn value(&mut self, place: u32) -> &mut Option<T> {
-        &mut self.values[(place - Self::HEADS) as usize]
-    }
-
     /// What a key names; `None` if it is not pending.
     #[inline]
-    fn link(&mut self, key: Key) -> Option<&mut Link> {
+    fn link(&mut self, key: Key) -> Option<&mut Link<T>> {
         self.links.get(key.place).filter(|link| link.generation == key.generation)
     }
 

@@ -5,15 +5,15 @@
 //!          [0] [1] … [heads - 1]               [heads] [heads + 1] …
 //! a list:  head ⇄ timer ⇄ timer ⇄ (head)       an empty one: the head, linked to itself
 //! ```
-//! 32 bytes, half a cache line, are all of a timer that placing it touches; what it stands for is
-//! elsewhere.
+//! 32 bytes, and what the timer stands for: less than a cache line in all, if that is a pointer or
+//! two.
 
 use super::rings::NEVER;
 
 /// A head, or the place of a timer.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-pub(super) struct Link {
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Link<T> {
     /// The tick at which the timer expires; [`NEVER`] if the place has no timer.
     pub(super) deadline: u64,
     /// The tick at which the slot is examined on whose list this is; [`NEVER`] if it is on none.
@@ -25,13 +25,15 @@ pub(super) struct Link {
     pub(super) class: u32,
     prev: u32,
     next: u32,
+    /// What the timer stands for; `None` if the place has no timer.
+    pub(super) value: Option<T>,
 }
 
 /// Heads and places.
 #[derive(Debug)]
-pub(super) struct Links(Vec<Link>);
+pub(super) struct Links<T>(Vec<Link<T>>);
 
-impl Links {
+impl<T> Links<T> {
     /// Empty lists.
     pub(super) fn new(heads: u32) -> Self {
         let head = |place| Link { prev: place, next: place, ..Link::alone(0) };
@@ -39,6 +41,7 @@ impl Links {
     }
 
     /// A new place, which is on no list.
+    #[cold]
     pub(super) fn grow(&mut self, class: u32) -> u32 {
         let place = u32::try_from(self.0.len()).expect("2^32 links do not fit into memory");
         self.0.push(Link::alone(class));
@@ -46,12 +49,12 @@ impl Links {
     }
 
     #[inline]
-    pub(super) fn get(&mut self, place: u32) -> Option<&mut Link> {
+    pub(super) fn get(&mut self, place: u32) -> Option<&mut Link<T>> {
         self.0.get_mut(place as usize)
     }
 
     #[inline]
-    pub(super) fn at(&mut self, place: u32) -> &mut Link {
+    pub(super) fn at(&mut self, place: u32) -> &mut Link<T> {
         &mut self.0[place as usize]
     }
 
@@ -68,7 +71,7 @@ impl Links {
     /// Takes a place off its list.
     #[inline]
     pub(super) fn unhang(&mut self, place: u32) {
-        let Link { prev, next, .. } = *self.at(place);
+        let &mut Link { prev, next, .. } = self.at(place);
         self.at(prev).next = next;
         self.at(next).prev = prev;
     }
@@ -98,6 +101,16 @@ impl Links {
         self.0[place as usize].next
     }
 
+    /// What is at the places.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().filter_map(|link| link.value.as_ref())
+    }
+
+    /// One more than the last place.
+    pub(super) fn end(&self) -> usize {
+        self.0.len()
+    }
+
     /// The deadlines of a list.
     pub(super) fn deadlines(&self, head: u32) -> impl Iterator<Item = u64> {
         let mut place = head;
@@ -108,8 +121,16 @@ impl Links {
     }
 }
 
-impl Link {
+impl<T> Link<T> {
     const fn alone(class: u32) -> Self {
-        Self { deadline: NEVER, examined: NEVER, generation: 1, class, prev: 0, next: 0 }
+        Self {
+            deadline: NEVER,
+            examined: NEVER,
+            generation: 1,
+            class,
+            prev: 0,
+            next: 0,
+            value: None,
+        }
     }
 }

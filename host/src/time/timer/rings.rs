@@ -56,6 +56,7 @@ impl<const FIRST: usize, const LATER: usize> Rings<FIRST, LATER> {
         assert!(LATER.is_power_of_two() && LATER >= 2 && LATER <= 64, "2 to 64 slots, 2^n");
         Self::OVERFLOW_SLOT + 1
     };
+    #[expect(clippy::cast_possible_truncation, reason = "at most 256, and 64")]
     pub(super) const OVERFLOW_SLOT: u32 = FIRST as u32 + LATER_RINGS * LATER as u32;
     const FIRST_BITS: u32 = FIRST.ilog2();
     const LATER_BITS: u32 = LATER.ilog2();
