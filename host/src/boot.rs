@@ -27,13 +27,15 @@ use crate::{
         Thread, ThreadShared,
         main_loop::{CLI, LINKS, MainLoop, SIGNAL, Tick, main_loop},
         poller::{Interest, Poller},
+        watchdog::{Ticker, Watchdog},
         worker_loop::worker_loop,
     },
     graph::Owner,
     host::{GraphError, Host, set_current_thread},
     log::{self, Level, Log},
     plugin::{Images, LoadError, image_directories, table::host_table},
-    time::{Clock, ThreadClock},
+    process::{AlternateStack, overflow},
+    time::{Clock, Nanos, ThreadClock},
 };
 
 /// Why the host did not start.
@@ -93,6 +95,9 @@ pub struct Running {
     workers: Vec<(*mut Thread, JoinHandle<()>)>,
     /// Where a signal ends up; kept open.
     signals: Option<UnixStream>,
+    /// What looks after main.
+    looked_after: LookedAfter,
+    watchdog: Option<Arc<Watchdog>>,
 }
 
 /// Builds a host: clock, buffers, threads, control. Plugins and the control socket come after.
@@ -108,6 +113,11 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     let log = Log::to_stderr(&settings, move || log_clock.lock().read())
         .map_err(|source| BootError::System { what: "start the log", source })?;
     let host: &'static Host = Box::leak(Box::new(Host::new(pool, clock, log)));
+    if let Err(error) = overflow::install() {
+        let text = format!("overflows of processes' stacks are not told: {error}");
+        host.log.write(Level::Warn, "process", &text);
+    }
+    let watchdog = start_watchdog(host, config.watchdog); // Before anything is pinned.
     let table = host_table(host);
     let spawn = |index: u32| -> Result<*mut Thread, BootError> {
         let shared = Arc::new(ThreadShared::new(index).map_err(system("make a doorbell"))?);
@@ -124,11 +134,12 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     // SAFETY: made just now, and nothing runs on it yet.
     let shared = Arc::clone(&unsafe { &*main_thread }.shared);
     enter_thread(host, &shared, config.main_core);
+    let looked_after = LookedAfter::new(host, &shared, watchdog.as_deref());
     let mut workers = Vec::new();
     for index in 1..=config.workers {
         let thread = spawn(index)?;
         let cpu = config.corelist_workers.get(index as usize - 1).copied();
-        workers.push((thread, start_worker(host, thread, index, cpu)?));
+        workers.push((thread, start_worker(host, thread, index, cpu, &watchdog)?));
     }
     let images = Images::new(&image_directories());
     for passed in images.passed_over() {
@@ -138,7 +149,7 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     let control = Control::new(host, table, images, config, files);
     let mut main = MainLoop { control, server: None };
     main.open_links();
-    Ok(Running { main, main_thread, workers, signals: None })
+    Ok(Running { main, main_thread, workers, signals: None, looked_after, watchdog })
 }
 
 /// Notes on which kernel thread and CPU this runs.
@@ -162,6 +173,42 @@ fn enter_thread(host: &Host, shared: &ThreadShared, cpu: Option<u32>) {
     shared.tid.store(tid, Ordering::Relaxed);
 }
 
+fn start_watchdog(host: &'static Host, threshold: Nanos) -> Option<Arc<Watchdog>> {
+    if threshold == Nanos(0) {
+        return None;
+    }
+    let started = Watchdog::start(host, threshold).inspect_err(|error| {
+        let text = format!("nobody is watched: {error}");
+        host.log.write(Level::Warn, "watchdog", &text);
+    });
+    started.ok().map(Arc::new)
+}
+
+/// What a forwarding thread has for signals, until it ends: it is watched, and its handlers have a
+/// stack of their own.
+#[derive(Debug)]
+struct LookedAfter {
+    _ticker: Option<Ticker>,
+    /// What the ticker's handler and that of a fault run on.
+    _stack: Option<AlternateStack>,
+}
+
+impl LookedAfter {
+    /// Of the calling thread.
+    fn new(host: &Host, shared: &Arc<ThreadShared>, watchdog: Option<&Watchdog>) -> Self {
+        let tell = |what: &str, error: &dyn std::fmt::Display| {
+            let text = format!("thread {} {what}: {error}", shared.index);
+            host.log.write(Level::Warn, "watchdog", &text);
+        };
+        let stack = AlternateStack::new()
+            .inspect_err(|error| tell("handles signals where they find it", error));
+        let ticker = watchdog.map(|watchdog| Ticker::start(shared, watchdog));
+        let ticker = ticker
+            .and_then(|ticker| ticker.inspect_err(|error| tell("is not watched", error)).ok());
+        Self { _ticker: ticker, _stack: stack.ok() }
+    }
+}
+
 /// The address of a thread's own part, on its way to that thread.
 struct Own(*mut Thread);
 
@@ -173,15 +220,18 @@ fn start_worker(
     thread: *mut Thread,
     index: u32,
     cpu: Option<u32>,
+    watchdog: &Option<Arc<Watchdog>>,
 ) -> Result<JoinHandle<()>, BootError> {
     // SAFETY: made just now, and nothing runs on it yet.
     let shared = Arc::clone(&unsafe { &*thread }.shared);
     let ready = Arc::clone(&shared);
     let own = Own(thread);
+    let watchdog = watchdog.clone();
     let work = move || {
         let own = own;
         let Own(thread) = own;
         enter_thread(host, &shared, cpu);
+        let _looked_after = LookedAfter::new(host, &shared, watchdog.as_deref());
         // SAFETY: the thread's own; main keeps to the barrier.
         unsafe { worker_loop(thread, host) };
     };
@@ -309,6 +359,8 @@ impl Running {
             // SAFETY: its loop has ended; `retire` below forgets the address.
             drop(unsafe { Box::from_raw(thread) });
         }
+        drop(self.looked_after);
+        drop(self.watchdog); // The workers, which knew it too, have ended.
         if let Some(server) = self.main.server.take() {
             server.close(&mut self.main.control);
         }

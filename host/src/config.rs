@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::log::Level;
+use crate::{log::Level, time::Nanos};
 
 /// Workers at most: main and they have one buffer cache each, of which there are 64.
 pub const MAX_WORKERS: u32 = 63;
@@ -40,6 +40,9 @@ pub struct Config {
     pub cli: Cli,
     /// The log.
     pub log: Logging,
+    /// How long nodes, commands and the like may hold their thread before that is reported; 0 if
+    /// nothing is.
+    pub watchdog: Nanos,
     /// The plugins' own sections, in the order of the file.
     pub sections: Vec<PluginSection>,
 }
@@ -195,6 +198,7 @@ impl Default for Config {
             exec: Vec::new(),
             cli: Cli::default(),
             log: Logging::default(),
+            watchdog: Nanos::from_millis(10),
             sections: Vec::new(),
         }
     }

@@ -147,8 +147,9 @@ pub struct Host {
     pub timers: Timers<HostTimer>,
     /// Processes.
     pub processes: Processes,
-    /// Names of generations that are being loaded: their timers and lines say whose they are.
-    pub loading: Mutex<Option<(Owner, String)>>,
+    /// Name and version of a generation that is being loaded: its timers and lines say whose they
+    /// are.
+    pub loading: Mutex<Option<(Owner, String, String)>>,
     /// Counts generations and queues.
     pub sequence: AtomicU64,
     clock: Mutex<Clock>,
@@ -299,8 +300,16 @@ impl Host {
     /// Name of the plugin that `owner` is a generation of; `host` for the host itself.
     pub fn owner_name(&self, owner: Owner) -> String {
         match &*self.loading.lock() {
-            Some((loading, name)) if *loading == owner => name.clone(),
+            Some((loading, name, _)) if *loading == owner => name.clone(),
             _ => self.listeners.lock().name(owner),
+        }
+    }
+
+    /// Version of the plugin that `owner` is a generation of; empty for the host itself.
+    pub fn owner_version(&self, owner: Owner) -> String {
+        match &*self.loading.lock() {
+            Some((loading, _, version)) if *loading == owner => version.clone(),
+            _ => self.listeners.lock().version(owner),
         }
     }
 

@@ -156,10 +156,7 @@ fn a_long_command_gives_its_slices_away_and_holds_its_plugin() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    assert!(
-        eventually(&lab, |lab| count(lab, "long") > 1000),
-        "it runs, and we are answered"
-    );
+    assert!(eventually(&lab, |lab| count(lab, "long") > 1000), "it runs, and we are answered");
     let refused = lab.refused("plugin unload fixture-processes");
     assert!(refused.contains("a command of it that is not over yet"), "{refused}");
     traffic.flows(); // Main forwards, and the command is main's.

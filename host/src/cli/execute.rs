@@ -9,6 +9,10 @@ use super::command::{Builtin, Call, Caller, Command, CommandError, Role};
 use super::registry::Registry;
 use super::table::Answer;
 use super::{help, script};
+use crate::{
+    engine::watchdog::{self, Job},
+    graph::Owner,
+};
 
 /// What commands work on: the host.
 pub trait Context: Names + Sized + 'static {
@@ -104,7 +108,10 @@ pub(super) fn execute_within(
     let (command, args) = lender.lend(|context| read(context, words))?;
     let path = command.path().join(" ");
     let mut call = Call { args, caller, files, depth, end: false, live: None };
-    let ran = command.run.run(lender, command.needs_barrier, &mut call, answer);
+    let owner = Owner(command.owner.id);
+    let job = Job { what: "command", name: &path, owner, longest: None };
+    let barrier = command.needs_barrier;
+    let ran = watchdog::job(&job, || command.run.run(lender, barrier, &mut call, answer));
     ran.map_err(|error| error.of(&path))?;
     Ok(match call.live {
         Some(live) => Flow::Repeat(live),

@@ -10,6 +10,7 @@ mod interface;
 mod logging;
 mod node;
 mod plugin;
+mod process;
 mod punt;
 mod rpc;
 mod runtime;

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::session::{Next, Session};
 use crate::{
+    engine::watchdog,
     host::Host,
     log::Level,
     process::{Context, Request, WaitError},
@@ -13,10 +14,11 @@ use crate::{
 const CHANGED: u64 = 1;
 
 impl Session {
-    /// Runs the session in a process of its own.
+    /// Runs the session in a process of its own, which may hold main for as long as loading a plugin
+    /// may.
     pub(crate) fn spawn(self, host: &'static Host) {
         let mut session = Some(self);
-        let process = host.spawn("cli-session", move |process| {
+        let process = host.spawn("cli-session", watchdog::LOAD, move |process| {
             session.take().map_or(Ok(()), |session| session.serve(process))
         });
         host.processes.name_event(&process, 0, "client");

@@ -1,5 +1,7 @@
 //! From TOML to the types: every value with its place, so that every complaint has one.
 
+mod watchdog;
+
 use std::path::{Path, PathBuf};
 
 use toml::{
@@ -34,7 +36,11 @@ pub(super) fn config(text: &str, file: &Path) -> Result<Config, ConfigError> {
             "cli" => reader.cli(reader.table(key, value)?, &mut config)?,
             "log" => reader.log(reader.table(key, value)?, &mut config)?,
             "plugin" => reader.plugins(reader.table(key, value)?, &mut config)?,
-            _ => return Err(reader.unknown(key, "section", "[host], [cli], [log], [plugin.NAME]")),
+            "watchdog" => reader.watchdog(reader.table(key, value)?, &mut config)?,
+            _ => {
+                let known = "[host], [cli], [log], [watchdog], [plugin.NAME]";
+                return Err(reader.unknown(key, "section", known));
+            }
         }
     }
     Ok(config)

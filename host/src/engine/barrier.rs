@@ -162,6 +162,7 @@ impl BarrierGate {
         debug_assert!(thread.is_settled(), "a worker parked with packets under way");
         let parked = thread.clock.read();
         thread.clock.park();
+        thread.shared.watch.excuse(true);
         // Release: what this worker did is visible to `change`. Acquire below: and the other way.
         self.parked.fetch_add(1, Ordering::AcqRel);
         let mut spins = 0;
@@ -175,6 +176,7 @@ impl BarrierGate {
         let stall = thread.clock.read().0 - parked.0;
         thread.shared.stall_ns.store(stall, Ordering::Relaxed);
         self.parked.fetch_sub(1, Ordering::AcqRel);
+        thread.shared.watch.excuse(false);
     }
 }
 

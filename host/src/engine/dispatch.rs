@@ -16,7 +16,7 @@ use gristmill_abi::{
 use super::thread::Thread;
 use crate::{
     graph::{NodeIndex, frame::FrameId, runtime::Dest},
-    time::Nanos,
+    time::{Cycles, Nanos},
 };
 
 impl Thread {
@@ -27,6 +27,7 @@ impl Thread {
         self.last = cycles;
         self.ctx.now_ns = now.0;
         self.moved = 0;
+        self.shared.watch.begin_turn();
         now
     }
 }
@@ -161,8 +162,11 @@ impl Thread {
             self.frames.free(frame);
         }
         let now = self.clock.cycles();
-        let clocks = now.0.wrapping_sub(self.last.0);
-        self.last = now;
+        let began = std::mem::replace(&mut self.last, now);
+        let clocks = now.0.wrapping_sub(began.0);
+        if self.shared.watch.is_flagged() {
+            self.tell_held(began);
+        }
         if let Some(slot) = self.runtime.slot(index) {
             let stats = &slot.instance.stats;
             stats.calls.add(1);
@@ -173,6 +177,13 @@ impl Thread {
                 stats.panics.add(1);
             }
         }
+    }
+
+    /// The watchdog has told of the dispatch that ends now.
+    #[cold]
+    fn tell_held(&mut self, began: Cycles) {
+        let (from, to) = (self.clock.at(began), self.clock.at(self.last));
+        self.shared.watch.ended(Some(to.since(from)));
     }
 
     /// Each packet to its own next, run by run.

@@ -25,7 +25,10 @@ use parking_lot::{Condvar, Mutex};
 use plugin_api::ThreadIndex;
 use rustix::io::Errno;
 
-use super::poller::{Interest, Ready, Token, Watch};
+use super::{
+    poller::{Interest, Ready, Token, Watch},
+    watchdog::{self, Job},
+};
 use crate::{graph::Owner, host::current_thread};
 
 /// What a descriptor's functions are called for.
@@ -137,6 +140,8 @@ struct Place {
 struct File {
     fd: OwnedFd,
     functions: Arc<dyn FileFunctions>,
+    /// As in its report, counted so that a call can keep it.
+    name: Arc<str>,
     report: FileReport,
 }
 
@@ -188,6 +193,7 @@ impl Files {
     pub fn add(&self, fd: BorrowedFd<'_>, spec: FileSpec) -> Result<FileId, Errno> {
         let fd = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
         let FileSpec { name, owner, interest, functions } = spec;
+        let shared_name = Arc::from(name.as_str());
         let report =
             FileReport { name, owner, interest, reads: 0, writes: 0, errors: 0, failures: 0 };
         let mut table = self.table.lock();
@@ -201,7 +207,7 @@ impl Files {
             table.free.push(place);
             return Err(error);
         }
-        table.places[place as usize].file = Some(File { fd, functions, report });
+        table.places[place as usize].file = Some(File { fd, functions, name: shared_name, report });
         Ok(id)
     }
 
@@ -282,9 +288,11 @@ impl Files {
             FileEvent::Closed => {}
         }
         let functions = Arc::clone(&file.functions);
+        let (name, owner) = (Arc::clone(&file.name), file.report.owner);
         table.running = Some(id);
         drop(table);
-        let called = functions.handle(event);
+        let job = Job { what: "descriptor", name: &name, owner, longest: None };
+        let called = watchdog::job(&job, || functions.handle(event));
         let mut table = self.table.lock();
         table.running = None;
         self.ended.notify_all();

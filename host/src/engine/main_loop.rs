@@ -1,7 +1,10 @@
 //! The main loop: what a worker does, and all that only main may do.
 #![expect(unsafe_code, reason = "the nodes get at the thread by its address")]
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use plugin_api::ThreadIndex;
 
@@ -9,6 +12,7 @@ use super::{
     dispatch,
     poller::{Ready, Token},
     thread::Thread,
+    watchdog::Watch,
     worker_loop::{expire_timers, serve_descriptors},
 };
 use crate::{
@@ -41,6 +45,10 @@ pub struct MainLoop {
 /// `thread` is main's own and no reference to it is in use.
 pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tick<'_>) {
     let mut wake_at = Nanos(0);
+    // SAFETY: by the caller's promise.
+    let shared = Arc::clone(&unsafe { &*thread }.shared);
+    shared.watch.arm();
+    let _disarm = Disarm(&shared.watch);
     while !main.control.host.quit.load(Ordering::Relaxed) {
         let called = main.control.host.serve_calls(); // May change the graph.
         // SAFETY: by the caller's promise; the borrow ends before anything else runs.
@@ -65,13 +73,13 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         // SAFETY: as above.
         unsafe { dispatch::poll_inputs(thread) }; // rx
         main.control.host.set_in_nodes(false);
-        let ran = main.run_processes(now);
+        let ran = main.run_processes(&shared.watch, now);
         main.control.host.set_in_nodes(true);
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
         let expired = expire_timers(main.control.host, ThreadIndex(0), now); // May change the graph.
-        let ran = ran + main.run_processes(now); // Those that nodes and timers have woken.
+        let ran = ran + main.run_processes(&shared.watch, now); // Those that nodes and timers have woken.
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
         if expired + ran > 0 {
@@ -81,6 +89,15 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         if main.control.host.link_news.is_some() {
             main.control.tell_links();
         }
+    }
+}
+
+/// Ends the watch over main when its loop ends.
+struct Disarm<'a>(&'a Watch);
+
+impl Drop for Disarm<'_> {
+    fn drop(&mut self) {
+        self.0.disarm();
     }
 }
 
@@ -106,7 +123,11 @@ impl Thread {
             || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
-        self.wait(host, timeout);
+        if asked {
+            self.wait(host, timeout)
+        } else {
+            self.sleep(host, timeout)
+        }
         self.shared.awake();
         host.timers.set_idle(index, false);
     }
@@ -114,10 +135,10 @@ impl Thread {
 
 impl MainLoop {
     /// Resumes the processes that were woken; how many.
-    fn run_processes(&mut self, now: Nanos) -> usize {
+    fn run_processes(&mut self, watch: &Watch, now: Nanos) -> usize {
         let host = self.control.host;
         let tell = |notice| host.tell_of_process(notice);
-        host.processes.run(&raw mut self.control, now, |_| (), tell)
+        host.processes.run(&raw mut self.control, now, |longest| watch.process(longest), tell)
     }
 
     /// Serves a descriptor of the host's own.

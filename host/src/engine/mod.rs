@@ -11,6 +11,7 @@ pub mod ring;
 pub mod rpc;
 pub mod sleep;
 pub mod thread;
+pub mod watchdog;
 pub mod worker_loop;
 
 pub use barrier::{Barrier, BarrierGate, LateWorker, Pause};

@@ -17,7 +17,7 @@ use gristmill_abi::{
 use plugin_api::ThreadIndex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{files::Files, poller::Poller, sleep::SleepState};
+use super::{files::Files, poller::Poller, sleep::SleepState, watchdog::Watch};
 use crate::{
     buffer::Cache,
     graph::{
@@ -49,6 +49,8 @@ pub struct ThreadShared {
     /// Nanoseconds from its own park to its own release, at the last barrier.
     pub stall_ns: AtomicU64,
     node: AtomicU32,
+    /// What its watchdog sees.
+    pub watch: Watch,
     sleep: SleepState,
     doorbell: Arc<OwnedFd>,
 }
@@ -69,6 +71,7 @@ impl ThreadShared {
             sleeps: AtomicU64::new(0),
             stall_ns: AtomicU64::new(0),
             node: AtomicU32::new(NO_NODE),
+            watch: Watch::default(),
             sleep: SleepState::new(),
             doorbell: Arc::new(doorbell),
         })
@@ -110,11 +113,13 @@ impl ThreadShared {
     #[inline(always)]
     pub(super) fn enter(&self, node: NodeIndex) {
         self.node.store(node.0, Ordering::Relaxed);
+        self.watch.next();
     }
 
     #[inline(always)]
     pub(super) fn leave(&self) {
         self.node.store(NO_NODE, Ordering::Relaxed);
+        self.watch.next();
     }
 }
 

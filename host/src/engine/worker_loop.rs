@@ -13,6 +13,7 @@ use super::{
     files::{FileFault, FileId},
     poller::Ready,
     thread::Thread,
+    watchdog::{self, Job},
 };
 use crate::{
     host::Host,
@@ -33,6 +34,9 @@ const BUSY_TURNS: u64 = 1024;
 /// # Safety
 /// `thread` is this thread's own; main touches it only while this thread is at the barrier.
 pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
+    // SAFETY: as below.
+    let shared = Arc::clone(&unsafe { &*thread }.shared);
+    shared.watch.arm();
     while !host.stop.load(Ordering::Relaxed) {
         // SAFETY: by the caller's promise; the borrow ends before any node runs.
         let this = unsafe { &mut *thread };
@@ -55,6 +59,7 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         }
         this.rest(host);
     }
+    shared.watch.disarm();
 }
 
 /// Calls the functions of the descriptors that are ready; those of the host's own are `other`'s.
@@ -99,7 +104,9 @@ fn tell(host: &Host, fault: &FileFault) {
 pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) -> usize {
     host.timers.expire(index, Ticks::at(now), |timer| {
         let function = timer.function();
-        if !function.run(now).is_ok() {
+        let (name, owner) = (function.called(), function.owner);
+        let job = Job { what: "timer", name, owner, longest: None };
+        if !watchdog::job(&job, || function.run(now)).is_ok() {
             let (name, plugin) = (function.name(), TimerFunction::owner(function));
             host.log.error("timer", format!("timer {name} of {plugin} panicked"));
         }
@@ -128,6 +135,13 @@ impl Thread {
         }
     }
 
+    /// Waits for the descriptors, unwatched.
+    pub(super) fn sleep(&mut self, host: &Host, timeout: Option<Duration>) {
+        self.shared.watch.disarm();
+        self.wait(host, timeout);
+        self.shared.watch.arm();
+    }
+
     /// How long the thread may sleep for its timers: until the next that is not deferrable.
     pub(super) fn until_timer(&mut self, host: &Host) -> Option<Duration> {
         let next = host.timers.next_expiry(ThreadIndex(self.shared.index))?;
@@ -147,7 +161,7 @@ impl Thread {
         if !host.gate.is_requested_before_sleep() && !host.stop.load(Ordering::SeqCst) {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
             let timeout = self.until_timer(host);
-            self.wait(host, timeout);
+            self.sleep(host, timeout);
         }
         self.shared.awake();
         host.timers.set_idle(index, false);

@@ -108,6 +108,11 @@ impl Generation {
         self.state.set(State(state)).map_err(|_| "it was created before".to_owned())
     }
 
+    /// An address in its code.
+    pub fn code(&self) -> usize {
+        self.decl.create as usize
+    }
+
     /// The state; null before [`create`](Self::create).
     pub fn state(&self) -> Opaque {
         self.state.get().map_or(std::ptr::null_mut(), |state| state.0)

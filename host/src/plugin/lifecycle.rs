@@ -21,7 +21,10 @@ use super::{
 use crate::{
     control::Control,
     device::control::plan_next,
-    engine::Pause,
+    engine::{
+        Pause,
+        watchdog::{self, Job},
+    },
     graph::{
         NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode,
         arc::{Enabled, Feature, FeatureArc},
@@ -68,6 +71,12 @@ impl Control {
         wanted: &str,
         file: Option<OwnedFd>,
     ) -> Result<LoadReport, LoadError> {
+        let longest = Some(watchdog::LOAD);
+        let job = Job { what: "load of", name: wanted, owner: Owner::HOST, longest };
+        watchdog::job(&job, || self.load(wanted, file))
+    }
+
+    fn load(&mut self, wanted: &str, file: Option<OwnedFd>) -> Result<LoadReport, LoadError> {
         let by_name = !wanted.contains('/');
         let path = if by_name { self.search.find(wanted)? } else { PathBuf::from(wanted) };
         let mut trust = self.trust;
@@ -89,7 +98,8 @@ impl Control {
             *image.declarations().plugin(),
         ));
         let owner = generation.owner;
-        *self.host.loading.lock() = Some((owner, generation.name.clone()));
+        let (name, version) = (generation.name.clone(), generation.version.clone());
+        *self.host.loading.lock() = Some((owner, name, version));
         let done = self.bring_up(&path, &generation, image.declarations());
         *self.host.loading.lock() = None;
         let (pause, spliced_at) = done.inspect_err(|_| {
@@ -191,6 +201,12 @@ impl Control {
     /// [`UnloadError`] if there is none of that name, others hold on to it, or the workers do not
     /// come to the barrier; it runs on then.
     pub fn unload_plugin(&mut self, name: &str) -> Result<(), UnloadError> {
+        let longest = Some(watchdog::LOAD);
+        let job = Job { what: "unload of", name, owner: Owner::HOST, longest };
+        watchdog::job(&job, || self.unload(name))
+    }
+
+    fn unload(&mut self, name: &str) -> Result<(), UnloadError> {
         let loaded = self.plugins.get(name).ok_or_else(|| UnloadError::Unknown(name.to_owned()))?;
         let generation = Arc::clone(&loaded.generation);
         let holders = self.holders(&generation);

@@ -30,4 +30,10 @@ impl Listeners {
         let found = self.0.iter().find(|generation| generation.owner == owner);
         found.map_or_else(|| "host".to_owned(), |generation| generation.name.clone())
     }
+
+    /// The plugin's version; empty for the host itself.
+    pub fn version(&self, owner: Owner) -> String {
+        let found = self.0.iter().find(|generation| generation.owner == owner);
+        found.map_or_else(String::new, |generation| generation.version.clone())
+    }
 }

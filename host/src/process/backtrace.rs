@@ -111,6 +111,14 @@ impl Trace {
     /// Cost: reads debug information from files, allocates. Context: any thread but the one that
     /// was interrupted, which may hold the allocator's lock.
     pub fn lines(&self) -> Vec<String> {
+        self.lines_or(|_| None)
+    }
+
+    /// As [`lines`](Self::lines); an address without a name is what `place` says.
+    pub fn lines_or(&self, place: impl Fn(usize) -> Option<String>) -> Vec<String> {
+        let nameless = |address| place(address).unwrap_or_else(|| format!("{address:#x}"));
+        // What was mapped since the last time is found, too.
+        backtrace::clear_symbol_cache();
         let mut lines = Vec::new();
         for (number, address) in self.addresses().into_iter().enumerate() {
             let before = lines.len();
@@ -119,7 +127,7 @@ impl Trace {
             let inside = std::ptr::without_provenance_mut(inside);
             backtrace::resolve(inside, |symbol| {
                 let name = symbol.name().map_or_else(
-                    || format!("{address:#x}"),
+                    || nameless(address),
                     |name| format!("{name:#}"), // Without the hash.
                 );
                 let place = match (symbol.filename(), symbol.lineno()) {
@@ -133,7 +141,7 @@ impl Trace {
                 });
             });
             if lines.len() == before {
-                lines.push(format!("{number:>3}: {address:#x}"));
+                lines.push(format!("{number:>3}: {}", nameless(address)));
             }
         }
         lines

@@ -172,19 +172,22 @@ impl Host {
         self.log.write(Level::Error, "process", &text);
     }
 
-    /// Makes a process of the host's own, which begins in main's next turn. Main.
+    /// Makes a process of the host's own, which begins in main's next turn and may hold it for
+    /// `longest` before that is reported. Main.
     pub fn spawn(
         &'static self,
         name: &str,
+        longest: Nanos,
         run: impl FnMut(&mut Context) -> Result<(), WaitError> + 'static,
     ) -> Arc<ProcessShared> {
         let spec = Spec {
             name: name.to_owned(),
             owner: Owner::HOST,
             plugin: "host".to_owned(),
+            version: String::new(),
             stack_size: STACK,
             restart: Restart::Never,
-            watchdog: WATCHDOG,
+            watchdog: longest,
         };
         self.processes.spawn(spec, Box::new(HostBody { host: self, run }))
     }

@@ -133,6 +133,15 @@ pub(super) fn leave(previous: *const Running) {
     CURRENT.set(previous);
 }
 
+/// Calls `look` with the label of the coroutine that runs on this thread. May be called by a signal
+/// handler.
+pub(crate) fn with_label<R>(look: impl FnOnce(Option<&str>) -> R) -> R {
+    // SAFETY: as in `Bounds::of_current`.
+    let running = unsafe { CURRENT.get().as_ref() };
+    // SAFETY: the coroutine, which owns the label, is borrowed by the resume that runs it.
+    look(running.map(|running| unsafe { &*running.label.get() }))
+}
+
 /// Whether a coroutine is the one that runs on this thread.
 #[inline]
 pub(super) fn is_current(running: &Running) -> bool {

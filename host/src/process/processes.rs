@@ -145,12 +145,13 @@ impl Processes {
     /// Resumes whom events, other threads and the clock have woken; how many, and what the operator
     /// ought to know.
     ///
-    /// Context: main, outside of nodes. `entered` is told who is resumed, and `None` at the end.
+    /// Context: main, outside of nodes. `entered` is told how long whoever is resumed may hold
+    /// main, and `None` at the end.
     pub fn run(
         &self,
         control: *mut Control,
         now: Nanos,
-        entered: impl Fn(Option<&ProcessShared>),
+        entered: impl Fn(Option<Nanos>),
         mut tell: impl FnMut(Notice),
     ) -> usize {
         if !self.collect(now) {
@@ -203,14 +204,14 @@ impl Processes {
     #[inline]
     fn resume_next(
         &self,
-        entered: &impl Fn(Option<&ProcessShared>),
+        entered: &impl Fn(Option<Nanos>),
         tell: &mut impl FnMut(Notice),
     ) -> Option<Nanos> {
         let (next, now) = self.main.with(|main| {
             let now = main.last.1;
             let next = main.scheduler.next(now);
             if let (Some(Ok(_)), Some(process)) = (&next, main.scheduler.current()) {
-                entered(Some(&process.shared));
+                entered(Some(process.spec.watchdog));
             }
             (next, now)
         });

@@ -52,8 +52,8 @@ pub struct ProcessReport {
     pub events: Vec<String>,
     /// When the time comes that it waits for, or that it begins again.
     pub until: Option<Nanos>,
-    /// Whether it waits for another one's end.
-    pub waits_for_end: bool,
+    /// The process for whose end it waits.
+    pub end_of: Option<Arc<ProcessShared>>,
 }
 
 impl Process {
@@ -85,7 +85,7 @@ impl Process {
             counts,
             events,
             until: self.deadline.map(|(tick, _)| Nanos(tick * super::scheduler::TICK)),
-            waits_for_end: self.request.end_of.is_some(),
+            end_of: self.request.end_of.clone(),
         }
     }
 }

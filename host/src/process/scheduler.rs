@@ -44,12 +44,25 @@ pub struct Spec {
     pub owner: Owner,
     /// What the owner is called.
     pub plugin: String,
+    /// The owner's version; empty if it has none.
+    pub version: String,
     /// Usable bytes of its stack.
     pub stack_size: usize,
     /// What happens after a failure.
     pub restart: Restart,
     /// How long it may hold main before that is reported.
     pub watchdog: Nanos,
+}
+
+impl Spec {
+    /// `process "acme-poll" of plugin acme-dpi 1.2.0`.
+    fn label(&self) -> String {
+        let Self { name, owner, plugin, version, .. } = self;
+        if *owner == Owner::HOST {
+            return format!("process {name:?} of the host");
+        }
+        format!("process {name:?} of plugin {plugin} {version}").trim_end().to_owned()
+    }
 }
 
 /// What happens to a process that failed or panicked.
@@ -330,9 +343,7 @@ impl Scheduler {
             let body = process.body.take().expect("a process that does not run has its body");
             match self.stacks.take(process.spec.stack_size) {
                 Ok(stack) => {
-                    let Spec { name, plugin, .. } = &process.spec;
-                    let label = format!("process {name:?} of {plugin}");
-                    process.fiber = Some(fiber(stack, body, &label));
+                    process.fiber = Some(fiber(stack, body, &process.spec.label()));
                 }
                 Err(error) => {
                     process.body = Some(body);

@@ -132,6 +132,7 @@ unsafe extern "C" fn create(
             name: spec.name.as_str().to_owned(),
             owner: Owner(plugin),
             plugin: host.owner_name(Owner(plugin)),
+            version: host.owner_version(Owner(plugin)),
             stack_size,
             restart,
             watchdog: if spec.watchdog_ns == 0 { WATCHDOG } else { Nanos(spec.watchdog_ns) },

@@ -61,6 +61,11 @@ impl TimerFunction for HostTimer {
 }
 
 impl HostTimer {
+    /// What it is called.
+    pub fn called(&self) -> &str {
+        &self.name
+    }
+
     /// Runs it. Context: the thread it was placed on, outside of nodes.
     pub fn run(&self, now: Nanos) -> Status {
         // SAFETY: a plugin's timers are deleted, and waited for, before its state ends.
