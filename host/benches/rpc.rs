@@ -148,12 +148,11 @@ fn our_round_trips(asleep: bool) -> f64 {
             shared.ring();
             took
         });
-        let mut ready = Vec::new();
         while !done.load(Ordering::SeqCst) {
             if host.serve_calls() == 0 && asleep {
                 shared.announce_sleep();
                 if host.rpc.is_empty() && !done.load(Ordering::SeqCst) {
-                    poller.wait(None, &mut ready).expect("the poller waits");
+                    poller.wait(None).expect("the poller waits");
                 }
                 shared.awake();
             }
@@ -190,7 +189,6 @@ fn channel_trips(asleep: bool) -> f64 {
             shared.ring_anyway();
             took
         });
-        let mut ready = Vec::new();
         while !done.load(Ordering::SeqCst) {
             let mut served = 0;
             while let Ok(call) = queue.try_recv() {
@@ -198,7 +196,7 @@ fn channel_trips(asleep: bool) -> f64 {
                 served += 1;
             }
             if served == 0 && asleep {
-                poller.wait(Some(Duration::from_secs(1)), &mut ready).expect("the poller waits");
+                poller.wait(Some(Duration::from_secs(1))).expect("the poller waits");
             }
             if !asleep {
                 thread::yield_now(); // There may be one core.

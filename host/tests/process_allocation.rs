@@ -53,6 +53,7 @@ fn nothing_is_allocated_for_an_event_after_the_first_ones() {
         name: "waits".to_owned(),
         owner: Owner(1),
         plugin: "test".to_owned(),
+        version: "1.0.0".to_owned(),
         stack_size: 64 << 10,
         restart: Restart::Never,
         watchdog: MS,

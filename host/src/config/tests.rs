@@ -52,6 +52,8 @@ group = "net"
 [log]
 level = "debug"
 lines = 10
+[watchdog]
+threshold-ms = 25
 "#;
     let command = |text: &str| Exec::Command { text: text.into(), line: 10 };
     let expected = Config {
@@ -70,6 +72,7 @@ lines = 10
         exec: vec![command("create tap"), command("set interface state tap0 up")],
         cli: Cli { socket: Some("/etc/cli.sock".into()), group: Some("net".into()) },
         log: Logging { level: Level::Debug, lines: 10 },
+        watchdog: Nanos::from_millis(25),
         sections: vec![],
     };
     assert_eq!(parse(text).unwrap(), expected);

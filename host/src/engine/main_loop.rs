@@ -124,9 +124,9 @@ impl Thread {
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
         if asked {
-            self.wait(host, timeout)
+            self.wait(host, timeout);
         } else {
-            self.sleep(host, timeout)
+            self.sleep(host, timeout);
         }
         self.shared.awake();
         host.timers.set_idle(index, false);

@@ -153,7 +153,7 @@ impl Host {
     pub fn tell_of_process(&self, notice: Notice) {
         let Notice { name, plugin, what } = notice;
         let who = format!("process {name} of {plugin}");
-        let ms = |time: Nanos| time.0.div_ceil(1_000_000);
+        let ms = |time: Nanos| (time.0 + 500_000) / 1_000_000;
         let text = match what {
             What::Ended(ending, again) => {
                 let how = match ending {

@@ -63,6 +63,7 @@ impl Bench {
             name: name.to_owned(),
             owner: Owner(7),
             plugin: "test".to_owned(),
+            version: "1.0.0".to_owned(),
             stack_size: 64 << 10,
             restart,
             watchdog: Nanos(10_000_000),
