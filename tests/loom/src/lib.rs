@@ -15,9 +15,17 @@ pub mod engine {
     pub mod sleep;
 }
 
+/// Who waits.
+#[path = "../../../host/src/process"]
+pub mod process {
+    pub mod signals;
+}
+
 #[cfg(test)]
 mod loom_admission;
 #[cfg(test)]
 mod loom_doorbell;
 #[cfg(test)]
 mod loom_ring;
+#[cfg(test)]
+mod loom_signals;
