@@ -30,6 +30,7 @@ use crate::{
         watchdog::{Ticker, Watchdog},
         worker_loop::worker_loop,
     },
+    graph::Owner,
     host::{GraphError, Host, set_current_thread},
     log::{self, Level, Log},
     plugin::{Images, LoadError, image_directories, table::host_table},
@@ -363,6 +364,7 @@ impl Running {
         if let Some(server) = self.main.server.take() {
             server.close(&mut self.main.control);
         }
+        host.processes.revoke(Owner::HOST, |notice| host.tell_of_process(notice));
         // SAFETY: main's loop has ended.
         drop(unsafe { Box::from_raw(self.main_thread) });
         host.retire();

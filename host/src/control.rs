@@ -89,11 +89,13 @@ impl Control {
             .map(|generation| (generation.name.clone(), generation.owner))
             .collect();
         for (name, owner) in owners {
+            self.host.close_calls(owner); // Or a thread of it might wait for main for ever.
             if let Some(loaded) = self.plugins.remove(&name) {
                 loaded.generation.stop();
             }
             self.revoke(owner);
         }
+        self.host.end_calls();
     }
 }
 
@@ -144,6 +146,11 @@ impl cli::Watch for Control {
 
     fn unwatch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         Ok(self.files.watch().remove(fd)?)
+    }
+
+    fn take_over(&mut self, session: cli::Session) -> Option<cli::Session> {
+        session.spawn(self.host);
+        None
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     buffer::Pool,
     device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
     engine::{
-        Barrier, BarrierGate, LateWorker, Pause, Thread, ThreadShared,
+        Barrier, BarrierGate, LateWorker, Pause, Rpc, Thread, ThreadShared,
         files::{FileReport, Files},
     },
     graph::{
@@ -141,6 +141,8 @@ pub struct Host {
     pub links: Mutex<Option<LinkWatcher>>,
     /// Links that devices found up or down.
     pub link_news: Arc<LinkNews>,
+    /// Calls to main.
+    pub rpc: Rpc,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// Processes.
@@ -188,6 +190,7 @@ impl Host {
             slots: Mutex::default(),
             links: Mutex::default(),
             link_news: Arc::default(),
+            rpc: Rpc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             processes: Processes::new(clock.thread()),
             loading: Mutex::default(),
@@ -234,7 +237,12 @@ impl Host {
 
     /// Whether the caller may change the graph: main, outside of nodes.
     pub fn may_control(&self) -> bool {
-        std::thread::current().id() == self.main && !self.in_nodes.load(Ordering::Relaxed)
+        self.is_main() && !self.in_nodes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller is main.
+    pub fn is_main(&self) -> bool {
+        std::thread::current().id() == self.main
     }
 
     /// Says that main begins or ends running nodes.
@@ -256,6 +264,7 @@ impl Host {
         let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
         if shared.index == 0 {
             self.link_news.set_main(Arc::clone(&shared));
+            self.rpc.set_main(Arc::clone(&shared));
         }
         self.threads.write().push(ThreadHandle { shared, files, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {

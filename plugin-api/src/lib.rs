@@ -5,9 +5,10 @@
 //! feature arcs and features ([`declare_arc!`], [`declare_feature!`]), services
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
-//! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]) and
-//! descriptors that the host watches for it ([`Host::watch`]) and processes ([`Host::spawn`]), and looks at packets with the
-//! header views of [`wire`]. [`testing`] runs its nodes and devices without a host.
+//! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]),
+//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]) and calls to
+//! the main thread ([`Host::call_main`]), and looks at packets with the header views of [`wire`].
+//! [`testing`] runs its nodes and devices without a host.
 //!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
 //! own; never into a `static`. The crate says `#![deny(unsafe_code)]` if it likes; `forbid` does not
@@ -73,6 +74,7 @@ mod node;
 mod packet;
 mod plugin;
 mod process;
+mod rpc;
 pub mod service;
 pub mod testing;
 mod timer;
@@ -99,6 +101,7 @@ pub use process::{
     AsyncProcess, Batch, Cancelled, Delayed, Ended, Events, Interfaces, NextEvent, OneTime,
     Process, ProcessHandle, ProcessOptions, Restart, Sender, Sleep, Stop, event,
 };
+pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
 
 #[doc(hidden)]

@@ -52,6 +52,7 @@ impl Node for AcmeDpiClassify {
         });
         frame.count(Counter::Malformed, malformed);
         self.0.totals.add(&seen); // Once for all packets: other threads write there too.
+        self.0.news.tell(&seen);
     }
 }
 

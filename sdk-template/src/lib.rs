@@ -7,6 +7,7 @@ pub mod acme_dpi_classify;
 pub mod class;
 pub mod cli;
 pub mod config;
+pub mod news;
 pub mod rates;
 pub mod totals;
 
@@ -14,15 +15,16 @@ use std::sync::Arc;
 
 use plugin_api::{Config, Error, Host, Plugin, declare_plugin, export_plugin};
 
-use crate::{config::Settings, rates::Rates, totals::Totals};
+use crate::{config::Settings, news::News, rates::Rates, totals::Totals};
 
-/// What the node's instances, the command and the timer share.
+/// What the node's instances, the command, the timer and the process share.
 #[derive(Debug)]
 pub struct AcmeDpi {
     host: Host,
     settings: Settings,
     totals: Totals,
     rates: Rates,
+    news: News,
 }
 
 impl Plugin for AcmeDpi {
@@ -30,11 +32,13 @@ impl Plugin for AcmeDpi {
 
     fn create(host: Host, config: &Config<'_>) -> Result<Self, Error> {
         let settings = Settings::read(config)?;
-        Ok(Self { host, settings, totals: Totals::default(), rates: Rates::default() })
+        let (totals, rates, news) = (Totals::default(), Rates::default(), News::default());
+        Ok(Self { host, settings, totals, rates, news })
     }
 
     fn start(self: &Arc<Self>) -> Result<(), Error> {
-        rates::start(self)
+        rates::start(self)?;
+        news::start(self)
     }
 
     fn stop(self: &Arc<Self>) {

@@ -104,17 +104,17 @@ fn a_node_that_holds_a_worker_is_told_while_it_does_and_after() {
 }
 
 #[test]
-fn a_command_that_holds_main_is_told_by_its_name() {
+fn a_command_that_holds_main_is_told_by_its_session_with_where_it_is() {
     let mut lab = lab(TRUSTING);
     let words = lab.client(&["fixture hold main"]);
     let mut client = Command::new(&words[0]).args(&words[1..]).spawn().unwrap();
 
-    let command = "command fixture hold main of plugin fixture-stuck";
-    logged(&mut lab, &[command, "has held main for"]);
+    let session = "process \"cli-session\" of the host has held main for";
+    logged(&mut lab, &[session]);
+    has_trace(&mut lab, session, "spin_until_released");
     release(&lab);
 
     assert!(client.wait().unwrap().success());
-    logged(&mut lab, &[command, "held main for"]);
     lab.finish();
 }
 
@@ -138,7 +138,10 @@ fn a_process_with_a_longer_time_of_its_own_is_not_told_and_nobody_is_where_it_is
 fn processes_are_shown_with_what_they_wait_for() {
     let lab = lab(TRUSTING);
     let shown = lab.run("show process");
-    assert_eq!(shown.column("Name"), ["fixture-busy", "fixture-patient", "fixture-good"]);
+    let mut names = shown.column("Name");
+    names.sort_unstable();
+    assert_eq!(names, ["cli-session", "fixture-busy", "fixture-good", "fixture-patient"]);
+    assert_eq!(shown.the("Name", "cli-session").text("State"), "running");
     let row = shown.the("Name", "fixture-good");
     assert_eq!((row.text("Plugin"), row.count("Stack")), ("fixture-stuck", 128));
     assert_eq!(row.text("Waiting-For"), "order, clock");

@@ -97,6 +97,14 @@ impl Client {
         Ok(())
     }
 
+    /// Waits for the next reply, after one that says that [more](Reply::more) follow.
+    ///
+    /// # Errors
+    /// [`ClientError`] if there is none.
+    pub fn next_reply(&mut self) -> Result<Reply, ClientError> {
+        self.receive()
+    }
+
     /// Waits for the answer.
     fn receive(&mut self) -> Result<Reply, ClientError> {
         let mut header = [0; LENGTH_BYTES];

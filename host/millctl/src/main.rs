@@ -122,7 +122,13 @@ fn run(task: Task) -> Result<(), Failure> {
 
 /// Runs one command and says whether the host ended the session.
 fn run_command(client: &mut Client, argv: Vec<String>, json: bool) -> Result<bool, Failure> {
-    let reply = client.run(argv, json)?;
+    let mut reply = client.run(argv, json)?;
+    while reply.more {
+        // A terminal shows the newest alone, a file or a pipe gets them all.
+        let before = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+        print(&format!("{before}{}", reply.printed()))?;
+        reply = client.next_reply()?;
+    }
     let mut output = reply.printed();
     if !output.is_empty() && !output.ends_with('\n') {
         output.push('\n');

@@ -10,6 +10,8 @@
 //!
 //! One request is answered before the next is read. `files[i]` is the place in `argv` of the word
 //! whose file the i-th descriptor is. `"end":true` in a reply: the host closes the connection.
+//! `"more":true`: another reply to the same request follows, of itself, until the last has none; the
+//! next request ends that too.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -50,6 +52,9 @@ pub struct Reply {
     /// Whether the host closes the connection after this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub end: bool,
+    /// Whether another reply to the same request follows, of itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 impl Reply {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 
 use super::args::{ArgKind, Args};
+use super::execute::{Context, Lend, Live};
 use super::grammar::{Grammar, GrammarError};
 use super::parse::UsageError;
 use super::peer::Peer;
@@ -200,12 +201,18 @@ pub struct Call<'a> {
     /// How many scripts run around this call.
     pub(super) depth: usize,
     pub(super) end: bool,
+    pub(super) live: Option<Live>,
 }
 
 impl Call<'_> {
     /// Ends the session or the script after this command.
     pub fn end(&mut self) {
         self.end = true;
+    }
+
+    /// Makes the session one that repeats a command from now on.
+    pub(super) fn repeat(&mut self, live: Live) {
+        self.live = Some(live);
     }
 
     /// Opens the file that the argument `name` names, for reading, with the caller's rights.
@@ -244,8 +251,41 @@ fn open(path: &Path) -> Result<File, OpenError> {
 }
 
 /// What a command does; runs on the main thread.
-pub type Run<C> =
+pub enum Run<C> {
+    /// It works on the context, which it is lent: it does not wait.
+    OnContext(Box<OnContext<C>>),
+    /// It has nothing but its call, as a plugin's. In a session's process it may wait.
+    Alone(Box<Alone>),
+}
+
+/// A function that works on the context.
+pub type OnContext<C> =
     dyn Fn(&mut C, &mut Call<'_>, &mut Answer) -> Result<(), CommandError> + Send + Sync;
+
+/// A function that has nothing but its call.
+pub type Alone = dyn Fn(&mut Call<'_>, &mut Answer) -> Result<(), CommandError> + Send + Sync;
+
+impl<C: Context> Run<C> {
+    /// Runs it, with all workers parked if it needs that.
+    pub(super) fn run(
+        &self,
+        lender: &mut impl Lend<Context = C>,
+        needs_barrier: bool,
+        call: &mut Call<'_>,
+        answer: &mut Answer,
+    ) -> Result<(), CommandError> {
+        match (self, needs_barrier) {
+            (Self::Alone(run), false) => run(call, answer),
+            (Self::Alone(run), true) => {
+                lender.lend(|context| context.at_barrier(&mut |_| run(call, answer)))
+            }
+            (Self::OnContext(run), false) => lender.lend(|context| run(context, call, answer)),
+            (Self::OnContext(run), true) => {
+                lender.lend(|context| context.at_barrier(&mut |context| run(context, call, answer)))
+            }
+        }
+    }
+}
 
 /// A command.
 pub struct Command<C> {
@@ -260,7 +300,7 @@ pub struct Command<C> {
     /// Who brought it.
     pub owner: Owner,
     /// What it does.
-    pub run: Box<Run<C>>,
+    pub run: Run<C>,
 }
 
 impl<C> Command<C> {
@@ -327,7 +367,7 @@ impl<C: 'static> Builtin<C> {
             role: self.role,
             needs_barrier: self.needs_barrier,
             owner: Owner::host(),
-            run: Box::new(self.run),
+            run: Run::OnContext(Box::new(self.run)),
         })
     }
 }
@@ -349,7 +389,7 @@ mod tests {
             word: 1,
         };
         let args = Args(vec![value]);
-        let mut call = Call { args, caller, files, depth: 0, end: false };
+        let mut call = Call { args, caller, files, depth: 0, end: false, live: None };
         let mut file = call.open("file").map_err(|error| io::Error::other(error.report()))?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;

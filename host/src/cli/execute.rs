@@ -1,9 +1,11 @@
 //! One command line, from words to answer.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::args::Names;
-use super::command::{Builtin, Call, Caller, CommandError, Role};
+use super::args::{Args, Names};
+use super::command::{Builtin, Call, Caller, Command, CommandError, Role};
 use super::registry::Registry;
 use super::table::Answer;
 use super::{help, script};
@@ -27,13 +29,43 @@ pub trait Context: Names + Sized + 'static {
     ) -> Result<(), CommandError>;
 }
 
+/// Whoever lends a command its context, for as long as the command does not wait.
+pub trait Lend {
+    /// What is lent.
+    type Context: Context;
+
+    /// Lends it to `borrow`.
+    fn lend<R>(&mut self, borrow: impl FnOnce(&mut Self::Context) -> R) -> R;
+}
+
+impl<C: Context> Lend for C {
+    type Context = Self;
+
+    fn lend<R>(&mut self, borrow: impl FnOnce(&mut Self) -> R) -> R {
+        borrow(self)
+    }
+}
+
 /// What comes after a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
     /// The next one.
     Continue,
     /// The end of the session or the script.
     End,
+    /// The same one again and again.
+    Repeat(Live),
+}
+
+/// A live view: a command that a session repeats until its client sends another, or leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// From one run to the next.
+    pub interval: Duration,
+    /// Runs; none is without end.
+    pub times: Option<u32>,
+    /// The command.
+    pub words: Vec<String>,
 }
 
 /// Runs the command that `words` say and appends to `answer`.
@@ -46,20 +78,20 @@ pub enum Flow {
 /// # Errors
 /// [`CommandError`] if there is no such command, its arguments do not fit, or it failed. Unless it
 /// failed, nothing was done.
-pub fn execute<C: Context>(
-    context: &mut C,
+pub fn execute(
+    lender: &mut impl Lend,
     words: &[String],
     caller: &Caller,
     files: Vec<(usize, OwnedFd)>,
     answer: &mut Answer,
 ) -> Result<Flow, CommandError> {
-    execute_within(0, context, words, caller, files, answer)
+    execute_within(0, lender, words, caller, files, answer)
 }
 
 /// As [`execute`], `depth` scripts around it.
-pub(super) fn execute_within<C: Context>(
+pub(super) fn execute_within(
     depth: usize,
-    context: &mut C,
+    lender: &mut impl Lend,
     words: &[String],
     caller: &Caller,
     files: Vec<(usize, OwnedFd)>,
@@ -68,31 +100,57 @@ pub(super) fn execute_within<C: Context>(
     match words {
         [] => return Ok(Flow::Continue),
         [path @ .., last] if last == "?" => {
-            help::list_below(context.commands(), path, answer)?;
+            lender.lend(|context| help::list_below(context.commands(), path, answer))?;
             return Ok(Flow::Continue);
         }
         _ => {}
     }
-    let (command, length) = context.commands().resolve(words)?;
+    let (command, args) = lender.lend(|context| read(context, words))?;
     let path = command.path().join(" ");
+    let mut call = Call { args, caller, files, depth, end: false, live: None };
+    let owner = Owner(command.owner.id);
+    let job = Job { what: "command", name: &path, owner, longest: None };
+    let barrier = command.needs_barrier;
+    let ran = watchdog::job(&job, || command.run.run(lender, barrier, &mut call, answer));
+    ran.map_err(|error| error.of(&path))?;
+    Ok(match call.live {
+        Some(live) => Flow::Repeat(live),
+        None if call.end => Flow::End,
+        None => Flow::Continue,
+    })
+}
+
+/// Finds the command and reads its arguments.
+fn read<C: Context>(
+    context: &C,
+    words: &[String],
+) -> Result<(Arc<Command<C>>, Args), CommandError> {
+    let (command, length) = context.commands().resolve(words)?;
     let args = command.grammar.read(&words[length..], length, context);
     let args = args.map_err(|source| CommandError::Usage {
-        path: path.clone(),
+        path: command.path().join(" "),
         source: Box::new(source),
         usage: command.grammar.to_string(),
     })?;
-    let mut call = Call { args, caller, files, depth, end: false };
-    let owner = Owner(command.owner.id);
-    let job = Job { what: "command", name: &path, owner, longest: None };
-    let ran = watchdog::job(&job, || {
-        if command.needs_barrier {
-            context.at_barrier(&mut |context| (command.run)(context, &mut call, answer))
-        } else {
-            (command.run)(context, &mut call, answer)
-        }
-    });
-    ran.map_err(|error| error.of(&path))?;
-    Ok(if call.end { Flow::End } else { Flow::Continue })
+    Ok((command, args))
+}
+
+/// The shortest time between two runs of a live view.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// `watch INTERVAL COMMAND`.
+fn watch<C: Context>(_: &mut C, call: &mut Call<'_>, _: &mut Answer) -> Result<(), CommandError> {
+    if call.depth > 0 {
+        return Err(CommandError::failed("a script does not repeat a command"));
+    }
+    let interval = Duration::from_nanos(call.args.number("interval").unwrap_or_default());
+    if interval < INTERVAL_MIN {
+        return Err(CommandError::failed(format!("an interval is {INTERVAL_MIN:?} at least")));
+    }
+    let text = call.args.text("command").unwrap_or_default();
+    let words = millctl::words::split(text).map_err(CommandError::failed)?;
+    call.repeat(Live { interval, times: call.args.u32("times"), words });
+    Ok(())
 }
 
 /// The commands every context has: `help`, `exec`, `comment`, and `quit` with its other names.
@@ -101,6 +159,11 @@ pub fn basics<C: Context>() -> Vec<Builtin<C>> {
         |grammar, help, run| Builtin { grammar, help, role: Role::Read, needs_barrier: false, run };
     let mut basics = vec![
         read("help [<command:rest>]", "what a command does, or which there are", help::help),
+        read(
+            "watch <interval:duration> [times <times:u32>] <command:rest>",
+            "the command's answer again and again, until another one is given",
+            watch,
+        ),
         read("comment [<text:rest>]", "nothing, in a script", |_, _, _| Ok(())),
         Builtin {
             grammar: "exec <script:path>",

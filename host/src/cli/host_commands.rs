@@ -12,6 +12,7 @@ mod node;
 mod plugin;
 mod process;
 mod punt;
+mod rpc;
 mod runtime;
 mod threads;
 mod timers;

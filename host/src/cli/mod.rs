@@ -19,19 +19,21 @@ pub mod registry;
 pub mod script;
 pub mod server;
 mod session;
+mod session_process;
 pub mod socket;
 pub mod table;
 mod value;
 
 pub use args::{ArgKind, ArgValue, Args, Names, ValueError};
-pub use command::{Builtin, Call, Caller, Command, CommandError, OpenError, Owner, Role};
-pub use execute::{Context, Flow, basics, execute};
+pub use command::{Builtin, Call, Caller, Command, CommandError, OpenError, Owner, Role, Run};
+pub use execute::{Context, Flow, Lend, Live, basics, execute};
 pub use grammar::{Grammar, GrammarError};
 pub use parse::UsageError;
 pub use peer::{Access, Peer};
 pub use registry::{RegisterError, Registry};
 pub use script::run_script;
 pub use server::{Interest, Options, Server, Watch};
+pub use session::Session;
 pub use socket::{BindError, Listener};
 pub use table::{Align, Answer, Cell, Column, Table};
 

@@ -230,7 +230,7 @@ impl<'a, C> Level<'a, C> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::command::Role;
+    use super::super::command::{Role, Run};
     use super::super::grammar::Grammar;
     use super::*;
 
@@ -241,7 +241,7 @@ mod tests {
             role: Role::Read,
             needs_barrier: false,
             owner: Owner { id: owner, name: format!("owner-{owner}").into() },
-            run: Box::new(|(), _, _| Ok(())),
+            run: Run::OnContext(Box::new(|(), _, _| Ok(()))),
         }
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millctl::protocol::Reply;
 use rustix::fs::{Mode, OFlags};
@@ -17,7 +18,7 @@ use rustix::net::{SendFlags, SocketFlags};
 use super::command::Caller;
 use super::execute::Context;
 use super::peer::{Access, Peer};
-use super::session::{Session, encode};
+use super::session::{Next, Session, encode};
 use super::socket::{BindError, Listener};
 
 /// Connections accepted at once; the others wait for the next time round.
@@ -58,6 +59,12 @@ pub trait Watch {
     /// # Errors
     /// What the system answers.
     fn unwatch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Runs a session from now on; or gives it back, to be run by the server whenever its
+    /// descriptor is ready.
+    fn take_over(&mut self, session: Session) -> Option<Session> {
+        Some(session)
+    }
 }
 
 /// How to serve.
@@ -87,6 +94,8 @@ pub struct Server {
     token: u64,
     /// As long as there may be sessions; a session's place gives its token.
     sessions: Vec<Option<Watched>>,
+    /// Every session has one, wherever it runs.
+    ticket: Arc<()>,
     /// Closed to have a descriptor for a client that must be turned away when there is no other.
     spare: Option<OwnedFd>,
 }
@@ -110,7 +119,7 @@ impl Server {
         })?;
         let sessions = std::iter::repeat_with(|| None).take(options.sessions_max).collect();
         let (access, token) = (options.access, options.token);
-        Ok(Self { listener, access, token, sessions, spare: spare() })
+        Ok(Self { listener, access, token, sessions, ticket: Arc::default(), spare: spare() })
     }
 
     /// The socket's path.
@@ -125,7 +134,7 @@ impl Server {
 
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
-        self.sessions.iter().flatten().count()
+        Arc::strong_count(&self.ticket) - 1
     }
 
     /// Does what the readiness of `token` allows: accepts clients, or runs at most one command of
@@ -154,7 +163,12 @@ impl Server {
     fn resume<C: Context + Watch>(&mut self, place: usize, context: &mut C) {
         let Some(slot) = self.sessions.get_mut(place) else { return };
         let Some(watched) = slot else { return };
-        let wanted = watched.session.ready(context).filter(|&interest| {
+        let next = match watched.session.ready(context) {
+            Next::Wait(interest) => Some(interest),
+            Next::More => Some(Interest::READ), // It is ready again if there is more.
+            Next::End => None,
+        };
+        let wanted = next.filter(|&interest| {
             let token = self.token + 1 + u64::try_from(place).unwrap_or(u64::MAX);
             let same = watched.interest == interest;
             same || context.rewatch(watched.session.as_fd(), interest, token).is_ok()
@@ -198,17 +212,18 @@ impl Server {
             }
             Err(error) => return turn_away(&socket, &format!("who are you? {error}")),
         };
-        let Some(place) = self.sessions.iter().position(Option::is_none) else {
+        let free = self.sessions.iter().position(Option::is_none);
+        let Some(place) = free.filter(|_| self.session_count() < self.sessions.len()) else {
             let text = format!("{} sessions are open, try again later", self.sessions.len());
             return turn_away(&socket, &text);
         };
+        let caller = Caller { peer: Some(peer) };
+        let session = Session::new(socket, caller, Arc::clone(&self.ticket));
+        let Some(session) = watch.take_over(session) else { return };
         let token = self.token + 1 + u64::try_from(place).unwrap_or(u64::MAX);
-        match watch.watch(socket.as_fd(), Interest::READ, token) {
-            Ok(()) => {
-                let session = Session::new(socket, Caller { peer: Some(peer) });
-                self.sessions[place] = Some(Watched { session, interest: Interest::READ });
-            }
-            Err(error) => turn_away(&socket, &format!("cannot watch the session: {error}")),
+        match watch.watch(session.as_fd(), Interest::READ, token) {
+            Ok(()) => self.sessions[place] = Some(Watched { session, interest: Interest::READ }),
+            Err(error) => turn_away(&session, &format!("cannot watch the session: {error}")),
         }
     }
 }
@@ -219,7 +234,7 @@ fn spare() -> Option<OwnedFd> {
 }
 
 /// Tells a client that it gets no session.
-fn turn_away(socket: &OwnedFd, why: &str) {
+fn turn_away(socket: &impl AsFd, why: &str) {
     let bytes = encode(&Reply { end: true, ..Reply::refused(why) });
     // Should there be no room for it, the closed connection says enough.
     let _ = rustix::net::send(socket, &bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);

@@ -13,6 +13,8 @@
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 use millctl::protocol::{self, FILES_MAX, LENGTH_BYTES, ProtocolError, REPLY_MAX, REQUEST_MAX};
 use millctl::protocol::{Reply, Request};
@@ -21,9 +23,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::command::{Caller, CommandError};
-use super::execute::{Context, Flow, execute};
+use super::execute::{Flow, Lend, Live, execute};
 use super::server::Interest;
 use super::table::Answer;
+use crate::time::IntervalTimer;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 8 * 1024;
@@ -51,9 +54,28 @@ enum Received {
     Bad(RequestError),
 }
 
+/// What a session does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It waits for its socket, or for the time of its live view.
+    Wait(Interest),
+    /// It has run a command; perhaps another one is there already.
+    More,
+    /// It ends.
+    End,
+}
+
+/// What a session does over and over.
+#[derive(Debug)]
+struct Repeated {
+    live: Live,
+    json: bool,
+    timer: IntervalTimer,
+}
+
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Session {
+pub struct Session {
     socket: OwnedFd,
     caller: Caller,
     /// What there is of the request that is being read, its length first.
@@ -66,11 +88,16 @@ pub(super) struct Session {
     written: usize,
     /// Whether the session ends once the reply is written.
     ending: bool,
+    repeated: Option<Repeated>,
+    /// Live views that it has been.
+    views: u64,
+    /// Counted as one of the server's as long as it lives.
+    _ticket: Arc<()>,
 }
 
 impl Session {
     /// A session on a non-blocking socket.
-    pub(super) fn new(socket: OwnedFd, caller: Caller) -> Self {
+    pub(super) fn new(socket: OwnedFd, caller: Caller, ticket: Arc<()>) -> Self {
         Self {
             socket,
             caller,
@@ -79,44 +106,78 @@ impl Session {
             output: Vec::new(),
             written: 0,
             ending: false,
+            repeated: None,
+            views: 0,
+            _ticket: ticket,
         }
     }
 
-    /// Goes on as far as it can without waiting and says what to wait for; `None` is the end.
+    /// The timer of a live view, if it is one, and which of the session's views that is: readable
+    /// when it is time for the next reply.
+    pub(super) fn timer(&self) -> Option<(u64, &IntervalTimer)> {
+        self.repeated.as_ref().map(|repeated| (self.views, &repeated.timer))
+    }
+
+    /// Goes on as far as it can without waiting and says what to wait for.
     ///
     /// At most one command is run.
-    pub(super) fn ready<C: Context>(&mut self, context: &mut C) -> Option<Interest> {
+    pub(super) fn ready(&mut self, lender: &mut impl Lend) -> Next {
         if let Some(next) = self.flush() {
             return next;
         }
         let reply = match self.receive() {
-            Received::Nothing => return Some(Interest::READ),
-            Received::End => return None,
-            Received::Bad(error) => self.refuse(error),
-            Received::Request(body) => match self.request(&body) {
-                Ok(request) => self.run(context, &request),
-                Err(error) => self.refuse(error),
+            Received::Nothing => match self.repeat(lender) {
+                Some(reply) => reply,
+                None => return Next::Wait(Interest::READ),
             },
+            Received::End => return Next::End,
+            Received::Bad(error) => self.refuse(error),
+            Received::Request(body) => {
+                self.repeated = None;
+                match self.request(&body) {
+                    Ok(request) => self.run(lender, &request),
+                    Err(error) => self.refuse(error),
+                }
+            }
         };
         self.ending |= reply.end;
         self.output = encode(&reply);
-        self.flush().unwrap_or(Some(Interest::READ))
+        self.flush().unwrap_or(Next::More)
+    }
+
+    /// Runs the command of a live view, if its time has come.
+    fn repeat(&mut self, lender: &mut impl Lend) -> Option<Reply> {
+        let mut repeated = self.repeated.take()?;
+        if repeated.timer.expirations() == 0 {
+            self.repeated = Some(repeated);
+            return None;
+        }
+        let (words, json) = (&repeated.live.words, repeated.json);
+        let mut reply = self.run_words(lender, words, json, Vec::new());
+        if let Some(times) = &mut repeated.live.times {
+            *times -= 1;
+        }
+        if reply.ok && !reply.end && !reply.more && repeated.live.times != Some(0) {
+            reply.more = true;
+            self.repeated = Some(repeated);
+        }
+        Some(reply)
     }
 
     /// Writes what there is; `Some` if the session cannot go on reading now, or ends.
-    fn flush(&mut self) -> Option<Option<Interest>> {
+    fn flush(&mut self) -> Option<Next> {
         while self.written < self.output.len() {
             let left = &self.output[self.written..];
             match rustix::net::send(&self.socket, left, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => self.written += sent,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Some(Some(Interest::WRITE)),
-                Err(_) => return Some(None),
+                Err(Errno::AGAIN) => return Some(Next::Wait(Interest::WRITE)),
+                Err(_) => return Some(Next::End),
             }
         }
         self.output = Vec::new();
         self.written = 0;
-        self.ending.then_some(None)
+        self.ending.then_some(Next::End)
     }
 
     /// Reads up to the end of the request at hand, and not a byte further.
@@ -183,16 +244,46 @@ impl Session {
     }
 
     /// Runs a request's command.
-    fn run<C: Context>(&mut self, context: &mut C, request: &Request) -> Reply {
+    fn run(&mut self, lender: &mut impl Lend, request: &Request) -> Reply {
         let files = request.files.iter().copied().zip(self.files.drain(..)).collect();
+        self.run_words(lender, &request.argv, request.json, files)
+    }
+
+    fn run_words(
+        &mut self,
+        lender: &mut impl Lend,
+        words: &[String],
+        json: bool,
+        files: Vec<(usize, OwnedFd)>,
+    ) -> Reply {
         let mut answer = Answer::default();
-        let ran = execute(context, &request.argv, &self.caller, files, &mut answer);
+        let mut ran = execute(lender, words, &self.caller, files, &mut answer);
+        let mut more = false;
+        if let Ok(Flow::Repeat(live)) = &ran {
+            match Repeated::start(live, json) {
+                Ok(repeated) => {
+                    self.repeated = Some(repeated);
+                    self.views += 1;
+                    more = true;
+                }
+                Err(error) => ran = Err(CommandError::failed(error)),
+            }
+        }
         Reply {
             ok: ran.is_ok(),
-            output: output(&answer, request.json, ran.is_ok()),
+            output: if more { None } else { output(&answer, json, ran.is_ok()) },
             end: matches!(ran, Ok(Flow::End)),
             error: ran.err().map(|error| error.report()),
+            more,
         }
+    }
+}
+
+impl Repeated {
+    fn start(live: &Live, json: bool) -> Result<Self, std::io::Error> {
+        let timer = IntervalTimer::new()?;
+        timer.start(Duration::ZERO, Some(live.interval))?;
+        Ok(Self { live: live.clone(), json, timer })
     }
 }
 

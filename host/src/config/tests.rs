@@ -140,7 +140,10 @@ name = "p1"
 fn an_error_says_where_and_what() {
     for (text, expected) in [
         ("[host]\n workrs = 1", "2:2: unknown setting \"workrs\": known are workers, "),
-        ("[hots]", "1:2: unknown section \"hots\": known are [host], [cli], [log], [watchdog]"),
+        (
+            "[hots]",
+            "1:2: unknown section \"hots\": known are [host], [cli], [log], [watchdog], [plugin.NAME]",
+        ),
         ("workers = 1", "1:1: unknown section \"workers\": known are "),
         ("host = 1", "1:8: host must be a section, not a whole number"),
         ("[host]\nworkers = 64", "2:11: workers = 64: must be 0 to 63"),
@@ -172,7 +175,7 @@ fn an_error_says_where_and_what() {
         ("[log]\nlevel = 'loud'", "2:9: level \"loud\": a level is error, warn, notice or debug"),
         ("[log]\nlines = 0", "2:9: lines = 0: must be 1 to 65536"),
         ("[watchdog]\nthreshold-ms = 60001", "2:16: threshold-ms = 60001: must be 0 to 60000"),
-        ("[watchdog]\nthreshold = 1", "2:1: unknown setting \"threshold\": known are thresh"),
+        ("[watchdog]\nthreshold = 1", "2:1: unknown setting \"threshold\": known are threshold-ms"),
         ("plugin.tap = 1", "1:14: tap must be a section, not a whole number"),
         ("[plugin.Tap]", "1:9: \"Tap\" cannot be a plugin: a plugin's name is lower-case"),
         ("[plugin.tap]\nbig = 0xffffffffffffffff", "2:7: big does not fit 64 bits"),

@@ -77,8 +77,7 @@ impl BarrierGate {
             return Ok((change(&Barrier(())), Pause::default())); // Inside another stop.
         }
         let asked = clock.lock().read();
-        // Sequentially consistent, as is a worker's announcement that it sleeps: either the
-        // worker sees the request before it sleeps, or `ring` below sees that it sleeps.
+        // Either a worker sees the request before it sleeps, or `ring` sees that it sleeps.
         self.requested.store(true, Ordering::SeqCst);
         for worker in workers {
             worker.ring();

@@ -50,8 +50,13 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
     shared.watch.arm();
     let _disarm = Disarm(&shared.watch);
     while !main.control.host.quit.load(Ordering::Relaxed) {
+        let called = main.control.host.serve_calls(); // May change the graph.
         // SAFETY: by the caller's promise; the borrow ends before anything else runs.
-        let now = unsafe { &mut *thread }.begin_turn(); // Once per loop.
+        let this = unsafe { &mut *thread };
+        if called > 0 {
+            this.stay_awake();
+        }
+        let now = this.begin_turn(); // Once per loop.
         if now >= wake_at {
             match tick(&mut main.control, now) {
                 Some(next) => wake_at = next,
@@ -112,7 +117,8 @@ impl Thread {
         let process = process.map(|at| Duration::from_nanos(at.since(self.clock.read()).0));
         let timeout = tick.into_iter().chain(self.until_timer(host)).chain(process).min();
         // What was asked for after main last looked, and before it announced its sleep.
-        let asked = host.link_news.is_some()
+        let asked = !host.rpc.is_empty()
+            || host.link_news.is_some()
             || host.processes.has_work()
             || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };

@@ -1,4 +1,5 @@
-//! Who runs: the two loops, the dispatch of frames, and the barrier between main and workers.
+//! Who runs: the two loops, the dispatch of frames, the barrier between main and workers, and calls
+//! to main.
 
 pub mod barrier;
 pub mod dispatch;
@@ -6,9 +7,13 @@ pub mod files;
 pub mod main_cell;
 pub mod main_loop;
 pub mod poller;
+pub mod ring;
+pub mod rpc;
+pub mod sleep;
 pub mod thread;
 pub mod watchdog;
 pub mod worker_loop;
 
 pub use barrier::{Barrier, BarrierGate, LateWorker, Pause};
+pub use rpc::Rpc;
 pub use thread::{Thread, ThreadShared};

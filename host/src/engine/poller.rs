@@ -340,26 +340,30 @@ mod tests {
     fn a_signal_may_end_the_sleep_and_is_no_error() {
         both(|_, poller| {
             use std::sync::atomic::{AtomicBool, Ordering};
-            let caught = Arc::new(AtomicBool::new(false));
+            let (caught, ended) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
             let signal = signal_hook::consts::SIGUSR2;
             let id = signal_hook::flag::register(signal, Arc::clone(&caught)).unwrap();
             let (pid, tid) = (rustix::process::getpid(), rustix::thread::gettid());
-            let sender = std::thread::spawn(move || {
-                while !caught.load(Ordering::Relaxed) {
-                    // SAFETY: only numbers are passed; the thread lives until this one is joined.
-                    unsafe {
-                        libc::syscall(
-                            libc::SYS_tgkill,
-                            pid.as_raw_nonzero().get(),
-                            tid.as_raw_nonzero().get(),
-                            signal,
-                        )
-                    };
-                    std::thread::yield_now();
-                }
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // Again and again: the first may come before the sleep.
+                    while !ended.load(Ordering::Relaxed) {
+                        // SAFETY: only numbers are passed; the thread lives until this one ends.
+                        unsafe {
+                            libc::syscall(
+                                libc::SYS_tgkill,
+                                pid.as_raw_nonzero().get(),
+                                tid.as_raw_nonzero().get(),
+                                signal,
+                            )
+                        };
+                        std::thread::yield_now();
+                    }
+                });
+                poller.wait(Some(Duration::from_secs(3600))).unwrap();
+                ended.store(true, Ordering::Relaxed);
             });
-            poller.wait(Some(Duration::from_secs(60))).unwrap();
-            sender.join().unwrap();
+            assert!(caught.load(Ordering::Relaxed));
             signal_hook::low_level::unregister(id);
             assert_eq!(poller.ready, []);
         });

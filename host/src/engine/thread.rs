@@ -5,7 +5,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -17,7 +17,7 @@ use gristmill_abi::{
 use plugin_api::ThreadIndex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{files::Files, poller::Poller, watchdog::Watch};
+use super::{files::Files, poller::Poller, sleep::SleepState, watchdog::Watch};
 use crate::{
     buffer::Cache,
     graph::{
@@ -51,7 +51,7 @@ pub struct ThreadShared {
     node: AtomicU32,
     /// What its watchdog sees.
     pub watch: Watch,
-    sleeping: AtomicBool,
+    sleep: SleepState,
     doorbell: Arc<OwnedFd>,
 }
 
@@ -72,16 +72,14 @@ impl ThreadShared {
             stall_ns: AtomicU64::new(0),
             node: AtomicU32::new(NO_NODE),
             watch: Watch::default(),
-            sleeping: AtomicBool::new(false),
+            sleep: SleepState::new(),
             doorbell: Arc::new(doorbell),
         })
     }
 
-    /// Wakes the thread if it sleeps. Any thread.
+    /// Wakes the thread if it sleeps. Any thread, after it left there what it rings for.
     pub fn ring(&self) {
-        // Pairs with the sequentially consistent store in `announce_sleep`: either this sees that
-        // the thread sleeps, or the thread sees, before it sleeps, what it is rung for.
-        if self.sleeping.load(Ordering::SeqCst) {
+        if self.sleep.is_announced() {
             self.ring_anyway();
         }
     }
@@ -99,12 +97,12 @@ impl ThreadShared {
 
     /// The thread is about to sleep; whatever would ring it must be looked at after this.
     pub fn announce_sleep(&self) {
-        self.sleeping.store(true, Ordering::SeqCst);
+        self.sleep.announce();
     }
 
     /// The thread is awake.
     pub fn awake(&self) {
-        self.sleeping.store(false, Ordering::SeqCst);
+        self.sleep.awake();
     }
 
     /// The node it is in, as far as another thread can tell.

@@ -12,7 +12,7 @@ use super::generation::Generation;
 use crate::{
     cli::{
         Answer, ArgKind, Call, Cell, Column, Command, CommandError, Grammar, GrammarError, Owner,
-        Role, Table,
+        Role, Run, Table,
     },
     control::Control,
 };
@@ -33,7 +33,7 @@ pub fn command(
         role: if decl.role == role::READ { Role::Read } else { Role::Write },
         needs_barrier: decl.needs_barrier != 0,
         owner,
-        run: Box::new(move |_, call, answer| run(&decl, &generation, call, answer)),
+        run: Run::Alone(Box::new(move |call, answer| run(&decl, &generation, call, answer))),
     })
 }
 
@@ -73,6 +73,7 @@ fn run(
         cell,
     };
     let mut error = ErrorText::new();
+    let _running = generation.enter_command();
     // SAFETY: the state is that of the plugin that declared the command; all else is good for
     // the call.
     let status = unsafe {

@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use gristmill_abi::{
@@ -41,6 +44,18 @@ pub struct Generation {
     pub image: Option<Arc<Image>>,
     decl: PluginDecl,
     state: OnceLock<State>,
+    /// Commands of it that run now; one that waits does so for a while.
+    commands: AtomicU32,
+}
+
+/// While it lives, a command of the generation runs.
+#[derive(Debug)]
+pub(super) struct RunningCommand<'a>(&'a AtomicU32);
+
+impl Drop for RunningCommand<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for Generation {
@@ -59,7 +74,19 @@ impl Generation {
         decl: PluginDecl,
     ) -> Self {
         let version = decl.version.as_str().to_owned();
-        Self { name: name.to_owned(), version, owner, path, image, decl, state: OnceLock::new() }
+        let (name, state, commands) = (name.to_owned(), OnceLock::new(), AtomicU32::new(0));
+        Self { name, version, owner, path, image, decl, state, commands }
+    }
+
+    /// Notes that a command of it runs.
+    pub(super) fn enter_command(&self) -> RunningCommand<'_> {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        RunningCommand(&self.commands)
+    }
+
+    /// Commands of it that run now.
+    pub fn running_commands(&self) -> u32 {
+        self.commands.load(Ordering::Relaxed)
     }
 
     /// Makes the state. Context: main.

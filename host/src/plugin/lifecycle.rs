@@ -217,6 +217,8 @@ impl Control {
         // first that they do.
         let graph = |source| UnloadError::Graph { name: name.to_owned(), source };
         self.host.stop_workers(|_| ()).map_err(graph)?;
+        // Its threads are waited for while it stops: none of them may wait for main then.
+        self.host.close_calls(generation.owner);
         generation.stop();
         self.revoke(generation.owner);
         self.plugins.remove(name);
@@ -240,6 +242,9 @@ impl Control {
             {
                 holders.push(format!("interface {} is up and leads to {node}", interface.name));
             }
+        }
+        if generation.running_commands() > 0 {
+            holders.push("a command of it that is not over yet".to_owned());
         }
         let users = self.host.services.lock().users_of(owner);
         holders.extend(users.into_iter().map(|(user, service)| format!("{user} uses {service}")));

@@ -50,6 +50,17 @@ pub const KINDS: &[ResourceKind] = &[
         },
     },
     ResourceKind {
+        name: "calls to main",
+        list: |control, owner| match control.host.rpc.pending(owner) {
+            0 => Vec::new(),
+            pending => vec![format!("{pending} pending")],
+        },
+        revoke: |control, owner| {
+            control.host.forget_caller(owner);
+            Ok(())
+        },
+    },
+    ResourceKind {
         name: "processes",
         list: |control, owner| control.host.processes.of(owner),
         revoke: |control, owner| {

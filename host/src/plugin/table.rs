@@ -6,6 +6,7 @@ mod file;
 mod graph;
 mod interface;
 mod process;
+mod rpc;
 mod timer;
 
 pub use timer::HostTimer;
@@ -148,6 +149,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
         "file" => Some((&raw const file::SERVICE).cast()),
         "process" => Some((&raw const process::SERVICE).cast()),
+        "rpc" => Some((&raw const rpc::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         _ => None,
     }

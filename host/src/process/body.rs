@@ -1,7 +1,9 @@
 //! What a process runs, and the stack it runs on.
 #![expect(unsafe_code, reason = "code without an argument for it suspends the process that runs")]
 
-use std::{cell::Cell, ptr};
+use std::{cell::Cell, ffi::c_void, ptr};
+
+use gristmill_abi::{Status, process::DelayedEvent};
 
 use super::{Coroutine, Stack, Suspend, scheduler::Woken};
 
@@ -24,6 +26,51 @@ pub enum Ending {
 pub trait Body {
     /// Runs from the begin to the end; may wait. Called again where the process begins again.
     fn run(&mut self) -> Ending;
+}
+
+/// What is called when an event's time has come, with true, or when it never will.
+pub enum Deliver {
+    /// A function of the host's.
+    Own(Box<dyn FnOnce(bool)>),
+    /// A plugin's.
+    Plugin(PluginDeliver),
+}
+
+/// A plugin's function for that, with its arguments.
+#[derive(Debug)]
+pub struct PluginDeliver {
+    function: unsafe extern "C" fn(data: *mut c_void, token: u64, happened: u32) -> Status,
+    data: *mut c_void,
+    token: u64,
+}
+
+impl PluginDeliver {
+    /// The function of an event.
+    ///
+    /// # Safety
+    /// It may be called with its arguments, once, on main, until the event is revoked.
+    pub unsafe fn of(event: &DelayedEvent) -> Self {
+        Self { function: event.deliver, data: event.data, token: event.token }
+    }
+}
+
+impl Deliver {
+    /// Calls it.
+    pub fn call(self, happened: bool) {
+        match self {
+            Self::Own(function) => function(happened),
+            Self::Plugin(PluginDeliver { function, data, token }) => {
+                // SAFETY: by the promise of who made it; it is gone with this.
+                unsafe { function(data, token, happened.into()) };
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Deliver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Deliver")
+    }
 }
 
 /// What is left of a run.

@@ -1,11 +1,27 @@
 //! Processes of the host's own: what a plugin's can do, and they get at what main alone has.
 #![expect(unsafe_code, reason = "main lends its own part for a pass")]
 
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
 use super::{
-    Body, Ending, Notice, ProcessShared, Restart, Spec, WaitError, What,
+    Body, Ending, Hold, Notice, ProcessShared, Restart, Spec, WaitError, What,
     scheduler::{Request, Woken},
 };
-use crate::{control::Control, graph::Owner, host::Host, log::Level, sync::Arc, time::Nanos};
+use crate::{
+    cli::Lend,
+    control::Control,
+    engine::{
+        files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
+        poller::Interest,
+    },
+    graph::Owner,
+    host::Host,
+    log::Level,
+    sync::Arc,
+    time::Nanos,
+};
 
 /// Usable bytes of such a process's stack: the machinery of a panic needs 24 KiB, and a command's
 /// answer is built there.
@@ -57,6 +73,66 @@ impl Context {
     }
 }
 
+impl Lend for Context {
+    type Context = Control;
+
+    fn lend<R>(&mut self, borrow: impl FnOnce(&mut Control) -> R) -> R {
+        let _hold = Hold::new(); // While it is lent, the process does not wait.
+        borrow(self.control())
+    }
+}
+
+/// A descriptor that signals events to the process that has it watched, at each change.
+#[derive(Debug)]
+pub struct WatchedFile {
+    files: Arc<Files>,
+    id: FileId,
+}
+
+impl Drop for WatchedFile {
+    fn drop(&mut self) {
+        self.files.remove(self.id);
+    }
+}
+
+/// Signals a process.
+struct Signals {
+    host: &'static Host,
+    process: Arc<ProcessShared>,
+    events: u64,
+}
+
+impl FileFunctions for Signals {
+    fn handle(&self, event: FileEvent) -> Called {
+        if event != FileEvent::Closed {
+            self.host.processes.signal(&self.process, self.events, || ());
+        }
+        Called::Done
+    }
+}
+
+impl Context {
+    /// Has each change of a descriptor, errors too, signal `events` to this process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn watch(
+        &mut self,
+        name: &str,
+        fd: BorrowedFd<'_>,
+        events: u64,
+    ) -> Result<WatchedFile, Errno> {
+        let host = self.0;
+        let files = host.files(0).expect("main has a poller");
+        let process = host.processes.current().expect("a process asks for this");
+        let functions = Arc::new(Signals { host, process, events });
+        let interest = Interest { read: true, write: true, edge: true };
+        let spec = FileSpec { name: name.to_owned(), owner: Owner::HOST, interest, functions };
+        let id = files.add(fd, spec)?;
+        Ok(WatchedFile { files, id })
+    }
+}
+
 struct HostBody<F> {
     host: &'static Host,
     run: F,
@@ -77,7 +153,7 @@ impl Host {
     pub fn tell_of_process(&self, notice: Notice) {
         let Notice { name, plugin, what } = notice;
         let who = format!("process {name} of {plugin}");
-        let ms = |time: Nanos| time.0.div_ceil(1_000_000);
+        let ms = |time: Nanos| (time.0 + 500_000) / 1_000_000;
         let text = match what {
             What::Ended(ending, again) => {
                 let how = match ending {
@@ -96,10 +172,12 @@ impl Host {
         self.log.write(Level::Error, "process", &text);
     }
 
-    /// Makes a process of the host's own, which begins in main's next turn. Main.
+    /// Makes a process of the host's own, which begins in main's next turn and may hold it for
+    /// `longest` before that is reported. Main.
     pub fn spawn(
         &'static self,
         name: &str,
+        longest: Nanos,
         run: impl FnMut(&mut Context) -> Result<(), WaitError> + 'static,
     ) -> Arc<ProcessShared> {
         let spec = Spec {
@@ -109,7 +187,7 @@ impl Host {
             version: String::new(),
             stack_size: STACK,
             restart: Restart::Never,
-            watchdog: WATCHDOG,
+            watchdog: longest,
         };
         self.processes.spawn(spec, Box::new(HostBody { host: self, run }))
     }

@@ -23,7 +23,7 @@ pub mod signals;
 pub mod stack;
 mod switch;
 
-pub use body::{Body, Ending, Hold};
+pub use body::{Body, Deliver, Ending, Hold, PluginDeliver};
 pub use coroutine::{Coroutine, PanicText, Parked, ParkedTotals, Step, Suspend};
 pub use host_process::{Context, WATCHDOG};
 pub use overflow::{AlternateStack, Bounds};

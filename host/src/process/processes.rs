@@ -1,6 +1,6 @@
 //! The processes of a host: made, signalled, resumed in the main loop's turns, ended.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::VecDeque};
 
 use super::{
     ProcessShared, Step,
@@ -72,7 +72,7 @@ struct Main {
     clock: ThreadClock,
     /// When the process that runs was resumed, or the last one was done.
     last: (Cycles, Nanos),
-    due: Vec<Later>,
+    due: VecDeque<Later>,
     taken: Vec<Arc<ProcessShared>>,
     /// What the host's own processes work on; null outside of a pass of the main loop.
     control: Cell<*mut Control>,
@@ -85,7 +85,7 @@ impl Processes {
             scheduler: Scheduler::new(),
             clock,
             last: (Cycles(0), Nanos(0)),
-            due: Vec::new(),
+            due: VecDeque::new(),
             taken: Vec::new(),
             control: Cell::new(std::ptr::null_mut()),
         };
@@ -178,7 +178,7 @@ impl Processes {
     /// Takes what other threads have signalled and what is due; whether anybody is to be resumed.
     #[inline]
     fn collect(&self, now: Nanos) -> bool {
-        let (ready, due) = self.main.with(|main| {
+        let (ready, ended) = self.main.with(|main| {
             let Main { scheduler, taken, due, .. } = main;
             let mut ended = Vec::new();
             self.signals.take(taken, |process, events| {
@@ -189,17 +189,16 @@ impl Processes {
                 }
             });
             scheduler.expire(now, due);
-            let due = if due.is_empty() { Vec::new() } else { std::mem::take(due) };
-            (scheduler.has_ready(), (due, ended))
+            (scheduler.has_ready(), ended)
         });
-        let (due, ended) = due;
         drop(ended); // Calls the plugin.
-        let some = !due.is_empty();
-        for later in due {
-            (later.deliver)(true);
+        let mut some = ready;
+        while let Some(later) = self.main.with(|main| main.due.pop_front()) {
+            later.deliver.call(true); // So does this.
             self.main.with(|main| main.scheduler.signal(&later.process, later.events));
+            some = true;
         }
-        ready || some
+        some
     }
 
     /// Resumes the first in the queue; when it was done, `None` if there is none.
@@ -314,7 +313,7 @@ impl Processes {
     /// Takes an event back that was to happen later; false if it has. Main.
     pub fn take_back(&self, id: u64) -> bool {
         let taken = self.main.with(|main| main.scheduler.take_back(id));
-        taken.map(|later| (later.deliver)(false)).is_some()
+        taken.map(|later| later.deliver.call(false)).is_some()
     }
 
     /// Has a process end: its waits fail, the one that it is in too. False if it has. Main.
@@ -334,11 +333,12 @@ impl Processes {
     /// that are parked because they waited on. Main, in none of these processes.
     pub fn revoke(&self, owner: Owner, mut tell: impl FnMut(Notice)) -> Vec<String> {
         for later in self.main.with(|main| main.scheduler.take_back_all(owner)) {
-            (later.deliver)(false);
+            later.deliver.call(false);
         }
         let mut parked = Vec::new();
         for report in self.report().into_iter().filter(|report| report.owner == owner) {
             let process = report.process;
+            let before = self.parked();
             process.held.store(0, Ordering::Release);
             self.cancel(&process);
             // It does not come to wait again: one resume is its last.
@@ -350,10 +350,10 @@ impl Processes {
                 self.resume_next(&|_| (), &mut tell);
                 self.main.with(|main| main.last = outer);
             }
-            let state = self
-                .main
-                .with(|main| main.scheduler.process(&process).map(|process| process.state));
-            if state == Some(State::Parked) || state == Some(State::Running) {
+            let runs = |main: &mut Main| {
+                main.scheduler.process(&process).is_some_and(|own| own.state == State::Running)
+            };
+            if self.parked() > before || self.main.with(runs) {
                 parked.push(report.name);
             }
             drop(self.main.with(|main| main.scheduler.forget(&process))); // Calls the plugin.

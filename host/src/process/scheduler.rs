@@ -20,7 +20,7 @@ use plugin_api::wheel::{Expiry, TimerHandle, Wheel1t3w1024slOv};
 
 use super::{
     ProcessShared, StackPool, Step,
-    body::{Body, Ending, Fiber, Finished, fiber},
+    body::{Body, Deliver, Ending, Fiber, Finished, fiber},
     report::Counts,
 };
 use crate::{
@@ -154,6 +154,7 @@ pub(super) struct Process {
 pub(super) const REFUSALS: u32 = 16;
 
 /// An event that happens later.
+#[derive(Debug)]
 pub struct Later {
     /// To whom.
     pub process: Arc<ProcessShared>,
@@ -161,8 +162,8 @@ pub struct Later {
     pub owner: Owner,
     /// A bit per event.
     pub events: u64,
-    /// Called when it happens, with true, before the process is woken; or when it never will.
-    pub deliver: Box<dyn FnOnce(bool)>,
+    /// Called before the process is woken.
+    pub deliver: Deliver,
 }
 
 struct LaterPlace {
@@ -301,7 +302,7 @@ impl Scheduler {
 
     /// The time is `now`: wakes whose time has come, and gives the events whose time has.
     #[inline]
-    pub(super) fn expire(&mut self, now: Nanos, due: &mut Vec<Later>) {
+    pub(super) fn expire(&mut self, now: Nanos, due: &mut VecDeque<Later>) {
         self.now = now;
         let tick = now.0 / TICK;
         if tick < self.wheel.quiet_until() {

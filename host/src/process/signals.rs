@@ -22,17 +22,18 @@ pub struct ProcessShared {
     /// Events, a bit each, that other threads have signalled and main has not taken.
     pending: AtomicU64,
     /// Signals from other threads.
-    pub(super) signals: AtomicU64,
+    pub signals: AtomicU64,
     listed: AtomicBool,
     next: AtomicPtr<Self>,
     /// Times that it has ended for good or until it is begun again.
-    pub(super) ended: AtomicBool,
+    pub ended: AtomicBool,
     /// References that keep an ended process from being forgotten: its creator's.
-    pub(super) held: AtomicU32,
+    pub held: AtomicU32,
 }
 
 impl ProcessShared {
-    pub(super) fn new(place: u32, number: u64) -> Self {
+    /// A process at that place, of that number.
+    pub fn new(place: u32, number: u64) -> Self {
         Self {
             place,
             number,
@@ -53,18 +54,19 @@ impl ProcessShared {
 
 /// Processes to which other threads have signalled events.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     /// The last one listed; each holds a count of its process.
     newest: AtomicPtr<ProcessShared>,
 }
 
 impl Signals {
-    pub(super) fn new() -> Self {
+    /// None.
+    pub fn new() -> Self {
         Self { newest: AtomicPtr::new(core::ptr::null_mut()) }
     }
 
     /// Events happen to a process; main is to be rung then. Any thread but main.
-    pub(super) fn signal(&self, process: &Arc<ProcessShared>, events: u64) {
+    pub fn signal(&self, process: &Arc<ProcessShared>, events: u64) {
         // Release: what the event is about is there for whoever takes it.
         process.pending.fetch_or(events, Ordering::AcqRel);
         process.signals.fetch_add(1, Ordering::Relaxed);
@@ -75,12 +77,12 @@ impl Signals {
         let mut newest = self.newest.load(Ordering::Relaxed);
         loop {
             process.next.store(newest, Ordering::Relaxed);
-            // Sequentially consistent: main announces its sleep and looks here, we write here and
-            // look whether it sleeps; one of both sees the other.
+            // Release: main follows the list. That main is rung, or sees this before it sleeps, is
+            // the fences' business, in `SleepState`.
             match self.newest.compare_exchange_weak(
                 newest,
                 own,
-                Ordering::SeqCst,
+                Ordering::Release,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return,
@@ -91,15 +93,15 @@ impl Signals {
 
     /// Whether there is anything to take.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.newest.load(Ordering::SeqCst).is_null()
+    pub fn is_empty(&self) -> bool {
+        self.newest.load(Ordering::Relaxed).is_null()
     }
 
     /// Takes what was signalled, in the order in which the processes came to be listed. Main.
     ///
     /// `taken` is room for the list, reused; it is left empty.
     #[inline]
-    pub(super) fn take(
+    pub fn take(
         &self,
         taken: &mut Vec<Arc<ProcessShared>>,
         mut found: impl FnMut(&Arc<ProcessShared>, u64),
@@ -107,7 +109,7 @@ impl Signals {
         if self.newest.load(Ordering::Relaxed).is_null() {
             return;
         }
-        let mut newest = self.newest.swap(core::ptr::null_mut(), Ordering::SeqCst);
+        let mut newest = self.newest.swap(core::ptr::null_mut(), Ordering::Acquire);
         while !newest.is_null() {
             // SAFETY: `signal` made it of a counted reference, which is on the list once.
             let process = unsafe { Arc::from_raw(newest.cast_const()) };
@@ -120,6 +122,12 @@ impl Signals {
             process.listed.store(false, Ordering::Release);
             found(&process, process.pending.swap(0, Ordering::AcqRel));
         }
+    }
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

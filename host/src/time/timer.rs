@@ -21,10 +21,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use plugin_api::ThreadIndex;
-use plugin_api::wheel::TimerHandle;
 
 mod base;
+mod links;
 mod maintenance;
+mod rings;
 mod statistics;
 mod thread;
 mod timers;
@@ -59,8 +60,7 @@ pub struct Timer<F> {
     /// [`MOVING`] for a moment.
     home: AtomicU32,
     /// 0 while not pending.
-    handle: AtomicU64,
-    item: AtomicU32,
+    key: AtomicU64,
     /// Who started it, a number of the statistics.
     site: AtomicU32,
 }
@@ -98,8 +98,7 @@ impl<F> Timer<F> {
             deferrable: false,
             pinned: false,
             home: AtomicU32::new(0),
-            handle: AtomicU64::new(0),
-            item: AtomicU32::new(0),
+            key: AtomicU64::new(0),
             site: AtomicU32::new(0),
         }
     }
@@ -125,19 +124,16 @@ impl<F> Timer<F> {
 
     /// Whether it is pending. Another thread may have changed that by the time it is read.
     pub fn is_pending(&self) -> bool {
-        self.handle.load(Ordering::Relaxed) != 0
+        self.key.load(Ordering::Relaxed) != 0
     }
 
     fn set_key(&self, key: Option<Key>) {
-        self.handle.store(key.map_or(0, |key| key.handle.to_bits()), Ordering::Relaxed);
-        self.item.store(key.map_or(0, |key| key.item), Ordering::Relaxed);
+        self.key.store(key.map_or(0, Key::to_bits), Ordering::Relaxed);
     }
 
     fn key(&self) -> Option<Key> {
-        let bits = self.handle.load(Ordering::Relaxed);
-        let item = self.item.load(Ordering::Relaxed);
-        let handle = TimerHandle::from_bits(bits);
-        (bits != 0).then_some(Key { item, handle, deferrable: self.deferrable })
+        let bits = self.key.load(Ordering::Relaxed);
+        (bits != 0).then(|| Key::from_bits(bits))
     }
 }
 

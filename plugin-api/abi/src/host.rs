@@ -1,7 +1,8 @@
 //! What a plugin may ask of the host.
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
-//! `interface`, `graph`, `buffer`, `timer`, [`file`](crate::file), [`process`](crate::process).
+//! `interface`, `graph`, `buffer`, `timer`, `rpc`, [`file`](crate::file),
+//! [`process`](crate::process).
 
 use core::ffi::c_void;
 
@@ -247,4 +248,69 @@ pub struct TimerService {
     ) -> Status,
     /// Whether a timer is pending.
     pub is_pending: unsafe extern "C" fn(context: *mut c_void, timer: TimerHandle) -> u32,
+}
+
+/// [`CallSpec::size`] at most.
+pub const CALL_ARGUMENTS: usize = 64;
+/// What the arguments are aligned to when the function gets them.
+pub const CALL_ALIGN: usize = 16;
+
+/// Second argument of a [`CallFn`]: do what was asked for. Main thread, outside of nodes.
+pub const CALL_RUN: u32 = 0;
+/// Second argument of a [`CallFn`]: the plugin is unloaded, or the host ends; drop the arguments.
+pub const CALL_CANCELLED: u32 = 1;
+/// Second argument of a [`CallFn`]: a worker did not come to the barrier; drop the arguments.
+pub const CALL_LATE: u32 = 2;
+
+/// What a call to main runs, once, with its arguments, which it consumes: `what` is a `CALL_*`; one
+/// that is not known is as [`CALL_CANCELLED`].
+pub type CallFn = unsafe extern "C" fn(arguments: *mut c_void, what: u32) -> Status;
+
+/// [`CallSpec::flags`]: it runs with the workers at the barrier.
+pub const CALL_AT_BARRIER: u32 = 1;
+/// [`CallSpec::flags`]: on a thread that forwards nothing, wait while the queue is full.
+pub const CALL_WAIT_FOR_ROOM: u32 = 2;
+/// [`CallSpec::flags`]: the caller waits for what comes of it. Refused where that would not end.
+pub const CALL_WAIT_FOR_REPLY: u32 = 4;
+
+/// [`RpcService::call`]: the queue is full.
+pub const CALL_FULL: Status = Status(16);
+/// [`RpcService::call`]: the plugin is unloaded, or the host ends.
+pub const CALL_CLOSED: Status = Status(17);
+/// [`RpcService::call`]: this thread forwards packets and must not wait.
+pub const CALL_MUST_NOT_WAIT: Status = Status(18);
+
+/// A call to main.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CallSpec {
+    /// Size and version.
+    pub head: Head,
+    /// What it runs.
+    pub function: CallFn,
+    /// The arguments, copied byte by byte.
+    pub arguments: *const c_void,
+    /// Bytes of them, at most [`CALL_ARGUMENTS`].
+    pub size: u32,
+    /// `CALL_AT_BARRIER` and the like.
+    pub flags: u32,
+}
+
+/// Service `rpc`, version 1: calls to main, in the order in which each thread sends them. Any
+/// thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RpcService {
+    /// Size and version.
+    pub head: Head,
+    /// Sends a call; on main, outside of nodes, runs it. If the status is OK, the function has run
+    /// or will be called once; else the arguments are still the caller's.
+    pub call: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        call: *const CallSpec,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// 1 if this thread may wait for main: it forwards nothing.
+    pub may_wait: unsafe extern "C" fn(context: *mut c_void) -> u32,
 }

@@ -258,6 +258,16 @@ impl<T> Events<T> {
         Batch { events: self.taken.drain(..), process: PhantomData }
     }
 
+    /// How many have happened and were not taken.
+    pub fn len(&self) -> usize {
+        self.mailbox.lock().queue.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// # Panics
     /// If no process listens for it.
     pub(super) fn bit(&self) -> u64 {

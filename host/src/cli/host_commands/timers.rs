@@ -13,8 +13,9 @@ inventory::submit! {
 
 inventory::submit! {
     reads(
-        "show timers statistics [{action:start|stop}] [period <period:duration>]",
-        "who started how many timers over a sample, which `start` begins and `stop` ends",
+        "show timers statistics [{action:start|stop}] [<period:duration>]",
+        "who started how many timers, over a sample that `start` or a period begins, and `stop` or \
+         the end of the period ends",
         statistics,
     )
 }
@@ -50,10 +51,13 @@ fn statistics(
     let now = Ticks::at(control.host.now());
     let timers = &control.host.timers;
     let period = call.args.number("period").map(|period| Ticks::at(Nanos(period)).0);
-    match call.args.text("action") {
-        Some("start") => timers.start_statistics(now, period),
-        Some(_) => timers.stop_statistics(now),
-        None => {}
+    match (call.args.text("action"), period) {
+        (Some("start"), _) | (None, Some(_)) => timers.start_statistics(now, period),
+        (Some(_), None) => timers.stop_statistics(now),
+        (Some(_), Some(_)) => {
+            return Err(CommandError::failed("`stop' takes no period: leave it out"));
+        }
+        (None, None) => {}
     }
     let report = timers.statistics(now);
     let state = if report.active { "going on" } else { "stopped" };

@@ -16,8 +16,8 @@ use crate::{
     graph::Owner,
     host::Host,
     process::{
-        Body, Ending, Later, ProcessShared, Request, Restart, Spec, Stack, StackError, WATCHDOG,
-        WaitError,
+        Body, Deliver, Ending, Later, PluginDeliver, ProcessShared, Request, Restart, Spec, Stack,
+        StackError, WATCHDOG, WaitError,
     },
     sync::Arc,
     time::Nanos,
@@ -220,21 +220,19 @@ unsafe extern "C" fn signal_later(
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
         // SAFETY: the plugin passes an event.
-        let &DelayedEvent { process, events, delay_ns, deliver, data, token, .. } =
-            unsafe { &*event };
+        let event = unsafe { &*event };
+        let &DelayedEvent { process, events, delay_ns, .. } = event;
         if !host.processes.is_here() {
             return Err(ProcessError::Thread);
         }
         if events == 0 {
             return Err(ProcessError::NoEvent);
         }
-        let deliver = move |happened: bool| {
-            // SAFETY: the plugin's own, called once; its generation takes what is left back.
-            unsafe { deliver(data, token, happened.into()) };
-        };
+        // SAFETY: the plugin's own; what is left of it when its generation ends is taken back.
+        let deliver = Deliver::Plugin(unsafe { PluginDeliver::of(event) });
         // SAFETY: the plugin passes a reference that it holds.
         let process = unsafe { process_of(process) };
-        let later = Later { process, owner: Owner(plugin), events, deliver: Box::new(deliver) };
+        let later = Later { process, owner: Owner(plugin), events, deliver };
         // SAFETY: the plugin passes room for it.
         unsafe { id.write(host.processes.later(later, Nanos(delay_ns))) };
         Ok(())

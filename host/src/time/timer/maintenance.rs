@@ -43,7 +43,7 @@ pub enum LeaveError {
     },
 }
 
-impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, SLOTS> {
+impl<F: TimerFunction, const FIRST: usize, const LATER: usize> Timers<F, FIRST, LATER> {
     /// Notes that a thread is there. It was not idle and has no timers.
     pub fn join(&self, thread: ThreadIndex) {
         let thread = &self.threads[thread.0 as usize];
@@ -150,8 +150,8 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
     /// What `show timers` prints: a row per thread that is online.
     pub fn report(&self) -> Vec<ThreadReport> {
         let online = (0..).zip(&self.threads).filter(|(_, it)| it.online.load(Ordering::Relaxed));
-        let row = |(number, thread): (u32, &Thread<F, RINGS, SLOTS>)| {
-            let state = thread.state.lock();
+        let row = |(number, thread): (u32, &Thread<F, FIRST, LATER>)| {
+            let mut state = thread.state.lock();
             ThreadReport {
                 thread: ThreadIndex(number),
                 running: state.running.as_ref().map(|timer| timer.function().name()),

@@ -6,32 +6,32 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Timer, TimerBase, TimerRef};
 
-pub(super) struct Thread<F: 'static, const RINGS: usize, const SLOTS: usize> {
+pub(super) struct Thread<F: 'static, const FIRST: usize, const LATER: usize> {
     /// A copy of the base's `quiet_until`, readable without the lock.
     pub(super) quiet_until: AtomicU64,
     pub(super) idle: AtomicBool,
     pub(super) online: AtomicBool,
     /// One more than the thread whose function this one waits for in `delete_and_wait`.
     pub(super) waits_for: AtomicU32,
-    pub(super) state: Mutex<State<F, RINGS, SLOTS>>,
+    pub(super) state: Mutex<State<F, FIRST, LATER>>,
     pub(super) finished: Condvar,
 }
 
-pub(super) struct State<F: 'static, const RINGS: usize, const SLOTS: usize> {
-    pub(super) base: TimerBase<TimerRef<F>, RINGS, SLOTS>,
+pub(super) struct State<F: 'static, const FIRST: usize, const LATER: usize> {
+    pub(super) base: TimerBase<TimerRef<F>, FIRST, LATER>,
     pub(super) running: Option<TimerRef<F>>,
     pub(super) waiters: u32,
 }
 
-pub(super) type Guard<'a, F, const RINGS: usize, const SLOTS: usize> =
-    MutexGuard<'a, State<F, RINGS, SLOTS>>;
+pub(super) type Guard<'a, F, const FIRST: usize, const LATER: usize> =
+    MutexGuard<'a, State<F, FIRST, LATER>>;
 
 /// While it lives, the thread's function runs; its end, even by a panic, is told to who waits.
-pub(super) struct Running<'a, F: 'static, const RINGS: usize, const SLOTS: usize>(
-    pub(super) &'a Thread<F, RINGS, SLOTS>,
+pub(super) struct Running<'a, F: 'static, const FIRST: usize, const LATER: usize>(
+    pub(super) &'a Thread<F, FIRST, LATER>,
 );
 
-impl<F, const RINGS: usize, const SLOTS: usize> Drop for Running<'_, F, RINGS, SLOTS> {
+impl<F, const FIRST: usize, const LATER: usize> Drop for Running<'_, F, FIRST, LATER> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         let ended = state.running.take();
@@ -43,7 +43,7 @@ impl<F, const RINGS: usize, const SLOTS: usize> Drop for Running<'_, F, RINGS, S
     }
 }
 
-impl<F, const RINGS: usize, const SLOTS: usize> Thread<F, RINGS, SLOTS> {
+impl<F, const FIRST: usize, const LATER: usize> Thread<F, FIRST, LATER> {
     pub(super) fn new() -> Self {
         Self {
             quiet_until: AtomicU64::new(u64::MAX),
@@ -60,7 +60,7 @@ impl<F, const RINGS: usize, const SLOTS: usize> Thread<F, RINGS, SLOTS> {
     }
 }
 
-impl<F, const RINGS: usize, const SLOTS: usize> State<F, RINGS, SLOTS> {
+impl<F, const FIRST: usize, const LATER: usize> State<F, FIRST, LATER> {
     pub(super) fn runs(&self, timer: &Timer<F>) -> bool {
         self.running.as_ref().is_some_and(|running| core::ptr::eq(&**running, timer))
     }

@@ -13,15 +13,15 @@ use crate::time::units::Ticks;
 /// The timers of all threads.
 ///
 /// Context: any; the operations say where the calling thread matters.
-pub struct Timers<F: 'static, const RINGS: usize = 4, const SLOTS: usize = 256> {
+pub struct Timers<F: 'static, const FIRST: usize = 256, const LATER: usize = 64> {
     /// Tick 0 of the bases, which count on from it and do not wrap.
     pub(super) epoch: Ticks,
-    pub(super) threads: Box<[Thread<F, RINGS, SLOTS>]>,
+    pub(super) threads: Box<[Thread<F, FIRST, LATER>]>,
     pub(super) migration: AtomicBool,
     pub(super) statistics: Statistics,
 }
 
-impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, SLOTS> {
+impl<F: TimerFunction, const FIRST: usize, const LATER: usize> Timers<F, FIRST, LATER> {
     /// Bases for that many threads, at tick `now`; thread 0 is online, see [`Self::join`].
     pub fn new(threads: usize, now: Ticks) -> Self {
         let threads: Box<[_]> = (0..threads.max(1)).map(|_| Thread::new()).collect();
@@ -207,7 +207,7 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
     pub(super) fn place(
         &self,
         home: u32,
-        state: &mut State<F, RINGS, SLOTS>,
+        state: &mut State<F, FIRST, LATER>,
         timer: &TimerRef<F>,
         deadline: u64,
     ) -> bool {
@@ -215,10 +215,10 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
         let wake = !timer.deferrable
             && thread.idle.load(Ordering::Relaxed)
             && state.base.next_expiry().is_none_or(|next| deadline < next);
-        let moved = timer.key().and_then(|key| state.base.modify(key, deadline));
-        let key =
-            moved.unwrap_or_else(|| state.base.insert(deadline, timer.deferrable, timer.clone()));
-        timer.set_key(Some(key));
+        if !timer.key().is_some_and(|key| state.base.modify(key, deadline)) {
+            let key = state.base.insert(deadline, timer.deferrable, timer.clone());
+            timer.set_key(Some(key));
+        }
         thread.quiet_until.store(state.base.quiet_until(), Ordering::Release);
         wake
     }
@@ -227,7 +227,7 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
     pub(super) fn detach(
         &self,
         home: u32,
-        state: &mut State<F, RINGS, SLOTS>,
+        state: &mut State<F, FIRST, LATER>,
         timer: &Timer<F>,
     ) -> bool {
         let Some(key) = timer.key() else { return false };
@@ -238,7 +238,7 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
     }
 
     /// Locks the base a timer is on.
-    pub(super) fn lock_home(&self, timer: &Timer<F>) -> (u32, Guard<'_, F, RINGS, SLOTS>) {
+    pub(super) fn lock_home(&self, timer: &Timer<F>) -> (u32, Guard<'_, F, FIRST, LATER>) {
         loop {
             let home = timer.home.load(Ordering::Acquire);
             if home != MOVING {
@@ -305,7 +305,7 @@ impl Placing {
     }
 }
 
-impl<F, const RINGS: usize, const SLOTS: usize> fmt::Debug for Timers<F, RINGS, SLOTS> {
+impl<F, const FIRST: usize, const LATER: usize> fmt::Debug for Timers<F, FIRST, LATER> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Timers").field("threads", &self.threads.len()).finish_non_exhaustive()
     }

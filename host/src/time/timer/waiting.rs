@@ -19,7 +19,7 @@ pub enum DeadlockError {
     Mutual,
 }
 
-impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, SLOTS> {
+impl<F: TimerFunction, const FIRST: usize, const LATER: usize> Timers<F, FIRST, LATER> {
     /// Deletes a timer and waits until its function does not run either, on any thread; tells
     /// whether it was pending. If the function re-arms its timer meanwhile, that is undone too.
     ///
@@ -45,7 +45,7 @@ impl<F: TimerFunction, const RINGS: usize, const SLOTS: usize> Timers<F, RINGS, 
         &self,
         current: Option<ThreadIndex>,
         home: u32,
-        state: &mut Guard<'_, F, RINGS, SLOTS>,
+        state: &mut Guard<'_, F, FIRST, LATER>,
     ) -> Result<(), DeadlockError> {
         let own = current.map(|current| &self.threads[current.0 as usize]);
         if current == Some(ThreadIndex(home)) {
