@@ -136,7 +136,7 @@ fn a_process_with_a_longer_time_of_its_own_is_not_told_and_nobody_is_where_it_is
 
 #[test]
 fn processes_are_shown_with_what_they_wait_for() {
-    let lab = lab(TRUSTING);
+    let mut lab = lab(TRUSTING);
     let shown = lab.run("show process");
     let mut names = shown.column("Name");
     names.sort_unstable();
@@ -144,10 +144,14 @@ fn processes_are_shown_with_what_they_wait_for() {
     assert_eq!(shown.the("Name", "cli-session").text("State"), "running");
     let row = shown.the("Name", "fixture-good");
     assert_eq!((row.text("Plugin"), row.count("Stack")), ("fixture-stuck", 128));
-    assert_eq!(row.text("Waiting-For"), "order, clock");
     let suspends = row.count("Suspends");
     pause(Duration::from_millis(20));
     assert!(count(&lab, "fixture-good", "Suspends") > suspends);
+    let waits = |lab: &mut Lab| {
+        let shown = lab.run("show process fixture-good"); // It may be ready at this moment.
+        shown.text(0, "Waiting-For") == "order, clock"
+    };
+    assert!(lab.eventually(PATIENCE, waits), "{}", lab.run("show process").json());
     let reason = lab.refused("show process nobody");
     assert!(reason.contains("no process is called \"nobody\""), "{reason}");
     lab.finish();
