@@ -12,7 +12,10 @@ use crate::{
         poller::{self, Token},
     },
     host::Host,
-    plugin::{Images, Ownership, SearchPath, Trust, lifecycle::{Draining, Loaded}},
+    plugin::{
+        Images, Ownership, SearchPath, Trust,
+        lifecycle::{Draining, Loaded},
+    },
 };
 
 inventory::collect!(Builtin<Control>);

@@ -126,7 +126,10 @@ fn a_process_that_does_not_end_is_parked_and_its_plugin_drains() {
     lab.run("fixture processes deaf");
     lab.run("plugin unload fixture-processes");
     let log = lab.log();
-    assert!(log.contains("process deaf of fixture-processes waited on though it is to end"), "{log}");
+    assert!(
+        log.contains("process deaf of fixture-processes waited on though it is to end"),
+        "{log}"
+    );
     let plugins = lab.run("show plugins");
     let state = plugins.the("Plugin", "fixture-processes").text("State");
     assert_eq!(state, "draining: 1 processes are parked");
