@@ -12,7 +12,10 @@ use crate::{
         poller::{self, Token},
     },
     host::Host,
-    plugin::{Images, Ownership, SearchPath, Trust, lifecycle::Loaded},
+    plugin::{
+        Images, Ownership, SearchPath, Trust,
+        lifecycle::{Draining, Loaded},
+    },
 };
 
 inventory::collect!(Builtin<Control>);
@@ -25,6 +28,8 @@ pub struct Control {
     pub commands: Registry<Self>,
     /// All plugins, by name.
     pub plugins: BTreeMap<String, Loaded>,
+    /// Generations that were unloaded and are kept, because processes of them are parked.
+    pub draining: Vec<Draining>,
     /// Where plugins are looked for.
     pub search: SearchPath,
     /// What a plugin's file must be.
@@ -64,6 +69,7 @@ impl Control {
             host,
             commands,
             plugins: BTreeMap::new(),
+            draining: Vec::new(),
             search: SearchPath::of_host(&config.plugin_dirs),
             trust: trust(&config),
             config,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 17] = [
+const CALLS: [(&str, &str); 18] = [
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
     ("clear punt", "clear punt"),
@@ -27,6 +27,7 @@ const CALLS: [(&str, &str); 17] = [
     ("set interface state", "set interface state null7 up"),
     ("set punt tap", "set punt tap null7"),
     ("show node", "show node error-drop"),
+    ("watch", "watch 100ms times 1 show version"),
 ];
 
 fn output(lab: &Lab, arguments: &[&str]) -> (i32, String, String) {

@@ -120,6 +120,31 @@ fn an_unloaded_plugins_processes_are_told_unwound_and_gone() {
 }
 
 #[test]
+fn a_process_that_does_not_end_is_parked_and_its_plugin_drains() {
+    let lab = lab(0);
+    let traffic = Traffic::flat_out(&lab);
+    lab.run("fixture processes deaf");
+    lab.run("plugin unload fixture-processes");
+    let log = lab.log();
+    assert!(
+        log.contains("process deaf of fixture-processes waited on though it is to end"),
+        "{log}"
+    );
+    let plugins = lab.run("show plugins");
+    let state = plugins.the("Plugin", "fixture-processes").text("State");
+    assert_eq!(state, "draining: 1 processes are parked");
+    load(&lab); // Another generation of the same code.
+    let plugins = lab.run("show plugins");
+    let rows = plugins.rows();
+    let states = rows.iter().filter(|row| row.text("Plugin") == "fixture-processes");
+    assert_eq!(states.map(|row| row.text("State")).collect::<Vec<_>>(), ["loaded", state]);
+    lab.run("plugin unload fixture-processes");
+    traffic.flows();
+    traffic.stop_whole();
+    lab.finish();
+}
+
+#[test]
 fn a_process_that_panics_begins_again_and_the_others_do_not_notice() {
     let lab = lab(1);
     let traffic = Traffic::flat_out(&lab);

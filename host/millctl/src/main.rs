@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, ValueExt};
 use millctl::client::{Client, ClientError};
+use millctl::protocol::Reply;
 use millctl::{place, words};
 
 const HELP: &str = "\
@@ -125,20 +126,27 @@ fn run_command(client: &mut Client, argv: Vec<String>, json: bool) -> Result<boo
     let mut reply = client.run(argv, json)?;
     while reply.more {
         // A terminal shows the newest alone, a file or a pipe gets them all.
-        let before = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        print(&format!("{before}{}", reply.printed()))?;
+        if io::stdout().is_terminal() {
+            print("\x1b[H\x1b[2J")?;
+        }
+        print(&lines_of(&reply))?;
         reply = client.next_reply()?;
     }
-    let mut output = reply.printed();
-    if !output.is_empty() && !output.ends_with('\n') {
-        output.push('\n');
-    }
-    print(&output)?;
+    print(&lines_of(&reply))?;
     match reply.error {
         Some(error) if !reply.ok => Err(Failure::Command(error)),
         None if !reply.ok => Err(Failure::Command("the command failed".to_owned())),
         _ => Ok(reply.end),
     }
+}
+
+/// What a reply prints, in whole lines.
+fn lines_of(reply: &Reply) -> String {
+    let mut output = reply.printed();
+    if !output.is_empty() && !output.ends_with('\n') {
+        output.push('\n');
+    }
+    output
 }
 
 /// Runs the standard input's lines up to the first that fails.

@@ -304,6 +304,44 @@ mod tests {
         });
     }
 
+    /// Has the system refuse `epoll_pwait2` to this thread, as an old kernel or a sandbox does.
+    fn refuse_pwait2(error: i32) {
+        let load = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+        let call = u32::try_from(libc::SYS_epoll_pwait2).unwrap();
+        let refuse = libc::SECCOMP_RET_ERRNO | error.unsigned_abs();
+        let mut program = [
+            load(0x20, 0), // The call's number.
+            libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: call },
+            load(0x06, refuse),
+            load(0x06, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        // SAFETY: only numbers are passed.
+        let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        assert_eq!(done, 0);
+        // SAFETY: the program is good for the call.
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    #[test]
+    fn where_the_precise_wait_is_refused_a_timer_serves() {
+        for error in [libc::ENOSYS, libc::EPERM] {
+            let slept = std::thread::spawn(move || {
+                refuse_pwait2(error);
+                let (_, mut poller) = rung();
+                let start = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+                poller.wait(Some(Duration::from_micros(300))).unwrap();
+                assert!(poller.alarm.is_some(), "found out by the first wait");
+                rustix::time::clock_gettime(rustix::time::ClockId::Monotonic) - start
+            });
+            let slept = Duration::try_from(slept.join().unwrap()).unwrap();
+            assert!(slept >= Duration::from_micros(300), "{slept:?}");
+        }
+    }
+
     #[test]
     fn a_descriptor_is_reported_under_its_token_and_a_closed_end_as_readable() {
         both(|_, poller| {

@@ -60,6 +60,16 @@ pub struct Loaded {
     pub report: LoadReport,
 }
 
+/// A plugin that was unloaded, but for processes of it that waited on though they were to end: they are
+/// parked, and what their frames use stays.
+#[derive(Debug)]
+pub struct Draining {
+    /// Its generation.
+    pub generation: Arc<Generation>,
+    /// How many processes.
+    pub parked: u64,
+}
+
 impl Control {
     /// Loads a plugin by name, or by path where `wanted` has a slash; `file` is the file itself
     /// where the caller opened it.
@@ -220,8 +230,14 @@ impl Control {
         // Its threads are waited for while it stops: none of them may wait for main then.
         self.host.close_calls(generation.owner);
         generation.stop();
+        let parked = self.host.processes.parked();
         self.revoke(generation.owner);
         self.plugins.remove(name);
+        let parked = self.host.processes.parked() - parked;
+        if parked > 0 {
+            // Their frames may use it for ever, though they never run again.
+            self.draining.push(Draining { generation: Arc::clone(&generation), parked });
+        }
         self.host.log.write(Level::Notice, "plugin", format!("{name} unloaded"));
         Ok(())
     }

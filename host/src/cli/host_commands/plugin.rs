@@ -78,16 +78,20 @@ fn micros(time: Nanos) -> Cell {
 }
 
 fn list(control: &Control, answer: &mut Answer) {
-    let columns = ["Plugin", "Version", "SDK", "File"].map(Column::text);
+    let columns = ["Plugin", "Version", "SDK", "File", "State"].map(Column::text);
     let mut table = Table::new(columns);
-    for loaded in control.plugins.values() {
-        let generation = &loaded.generation;
+    let loaded = control.plugins.values().map(|loaded| (&loaded.generation, "loaded".to_owned()));
+    let draining = control.draining.iter().map(|draining| {
+        (&draining.generation, format!("draining: {} processes are parked", draining.parked))
+    });
+    for (generation, state) in loaded.chain(draining) {
         let sdk = generation.image.as_ref().map_or("", |image| image.sdk_version());
         table.row([
             Cell::Text(generation.name.clone()),
             Cell::Text(generation.version.clone()),
             Cell::Text(sdk.to_owned()),
             Cell::display(generation.path.display()),
+            Cell::Text(state),
         ]);
     }
     answer.table(table);
