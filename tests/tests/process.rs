@@ -55,7 +55,8 @@ fn eventually(lab: &Lab, done: impl Fn(&Lab) -> bool) -> bool {
 /// Events from threads, nodes of workers and of main, a timer, a descriptor, an interval timer and
 /// the future arrive whole and in order.
 fn events_from_everywhere(workers: u32) {
-    let each: u64 = std::env::var("GRISTMILL_EVENTS").map_or(50_000, |each| each.parse().unwrap());
+    let each: u64 =
+        std::env::var("GRISTMILL_EVENTS").map_or(50_000, |each| each.parse().expect("a number"));
     let lab = lab(workers);
     let traffic = Traffic::flat_out(&lab);
     lab.run(&format!("fixture processes flood {each}"));
