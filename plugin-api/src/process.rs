@@ -422,8 +422,19 @@ impl Service {
         if thread::panicking() {
             return Err(Cancelled); // Something waits in its drop, while it is unwound.
         }
+        // SAFETY: the request is good for the call, in which others may run; no text is asked for.
+        match unsafe { (self.table.wait)(self.context, wait, core::ptr::null_mut()) } {
+            Status::OK => Ok(()),
+            Status::CANCELLED => Err(Cancelled),
+            _ => self.refused(wait),
+        }
+    }
+
+    /// Asks once more, for the reason: a text is long, and a wait that works needs none.
+    #[cold]
+    fn refused(self, wait: &mut Wait) -> Result<(), Cancelled> {
         let mut error = ErrorText::new();
-        // SAFETY: both are good for the call, in which others may run.
+        // SAFETY: both are good for the call.
         match unsafe { (self.table.wait)(self.context, wait, &raw mut error) } {
             Status::OK => Ok(()),
             Status::CANCELLED => Err(Cancelled),

@@ -10,14 +10,34 @@
 //! * `setjmp` saves and restores the callee-saved registers in a `setjmp` and a `longjmp`, as VPP
 //!   does; there the functions are behind a function pointer too. `setjmp-inline`: the suspending
 //!   function is compiled into the body, as VPP's is into a plugin.
+//! * `signal-to-run/WHERE/PEER`: nanoseconds from a signal on main until the woken process runs, where
+//!   two signal each other: in passes over the processes alone, in a host's main loop, and there with
+//!   the bodies in a plugin. The peer's figure was measured on another day; the goal is ours.
+//! * `signal-from-thread/HOW-PERCENTILE/PEER`: nanoseconds for a signal from another thread.
+//! * `lateness-us/10000-PERCENTILE`: microseconds that 10,000 processes are woken too late, which wait
+//!   for 10 us to 10 ms each, or for ten times as long (`-tenth`); the peer is a tick. `wake-up/10000`: nanoseconds from one to the next,
+//!   beside what there would be if none were late. On a loaded machine main is not always running.
+//! * `idle/1000-…`: wake-ups a second and hundredths of a core of a host in which 1,000 processes wait.
 //!
-//! `cargo bench --bench process -- PART...` measures only the parts named: `switch`, `start`.
+//! `cargo bench --bench process -- PART...` measures only the parts named: `switch`, `start`, `signal`,
+//! `afar`, `lateness`, `idle`.
 #![expect(clippy::print_stdout, reason = "a benchmark's results go to standard output")]
 #![expect(clippy::cast_precision_loss, reason = "a figure has a few digits")]
 
 use std::time::Instant;
 
+use gristmill::{
+    graph::Owner,
+    process::{Notice, Processes, Restart, Spec, WATCHDOG, What},
+    time::Nanos,
+};
+
+mod afar;
+mod crowd;
 mod fixture;
+mod idle;
+mod lateness;
+mod signal;
 mod start;
 mod switch;
 
@@ -27,12 +47,41 @@ const ROUNDS: usize = 9;
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let parts: [(&str, fn()); 2] = [("switch", switch::run), ("start", start::run)];
+    if let [idle::CHILD, how] = wanted.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return idle::host(how);
+    }
+    let parts: [(&str, fn()); 6] = [
+        ("switch", switch::run),
+        ("start", start::run),
+        ("signal", signal::run),
+        ("afar", afar::run),
+        ("lateness", lateness::run),
+        ("idle", idle::run),
+    ];
     for (name, run) in parts {
         if wanted.is_empty() || wanted.iter().any(|part| part == name) {
             run();
         }
     }
+}
+
+/// A process of nobody's in particular.
+fn spec(name: &str, stack_size: usize) -> Spec {
+    Spec {
+        name: name.to_owned(),
+        owner: Owner(1),
+        plugin: "bench".to_owned(),
+        version: "1.0.0".to_owned(),
+        stack_size,
+        restart: Restart::Never,
+        watchdog: WATCHDOG,
+    }
+}
+
+/// Resumes who is to be resumed; how many. Who held main held it because this thread did not run.
+fn pass(processes: &Processes, now: Nanos, entered: impl Fn(Option<Nanos>)) -> usize {
+    let tell = |notice: Notice| assert!(matches!(notice.what, What::Held(_)), "{notice:?}");
+    processes.run(std::ptr::null_mut(), now, entered, tell)
 }
 
 fn report(what: &str, peer: &str, ours: f64, figure: f64) {

@@ -1,11 +1,15 @@
-//! What it costs to start 10,000 coroutines that suspend themselves, and to have them.
+//! What it costs to start 10,000 coroutines, or processes, that suspend themselves, and to have them.
 
 use std::fs;
 
 use corosensei::{Yielder, stack::DefaultStack};
-use gristmill::process::{Coroutine, Stack, StackPool, Suspend};
+use gristmill::{
+    graph::Owner,
+    process::{Body, Coroutine, Ending, Processes, Request, Stack, StackPool, Suspend},
+    time::Clock,
+};
 
-use crate::{ROUNDS, nanoseconds, report};
+use crate::{ROUNDS, nanoseconds, pass, report, spec};
 
 const COUNT: usize = 10_000;
 
@@ -50,6 +54,43 @@ pub(crate) fn run() {
     report("start/10000", "one-second", new, 1e9);
     report("resident/10000", "corosensei", memory[0], memory[1]);
     report("resident/10000", "200-mb", memory[0], 200e6);
+    let [started, resident] = processes();
+    report("start-processes/10000", "coroutines", started, new);
+    report("start-processes/10000", "one-second", started, 1e9);
+    report("resident-process/10000", "coroutine", resident, memory[0] / COUNT as f64);
+    report("resident-process/10000", "20-kb", resident, 20e3);
+}
+
+/// Waits for an event that does not happen.
+struct Waits(&'static Processes);
+
+impl Body for Waits {
+    fn run(&mut self) -> Ending {
+        while self.0.wait(Request { events: 1, ..Request::default() }).is_ok() {}
+        Ending::Cancelled
+    }
+}
+
+/// Nanoseconds until all processes wait, and bytes of memory for each.
+fn processes() -> [f64; 2] {
+    let mut least = [f64::INFINITY; 2];
+    for _ in 0..ROUNDS {
+        let mut clock = Clock::calibrate();
+        let processes: &'static Processes = Box::leak(Box::new(Processes::new(clock.thread())));
+        let before = resident();
+        let taken = nanoseconds(|| {
+            for _ in 0..COUNT {
+                processes.spawn(spec("waits", 128 << 10), Box::new(Waits(processes)));
+            }
+            while processes.has_work() {
+                pass(processes, clock.read(), |_| ());
+            }
+        });
+        least[0] = least[0].min(taken);
+        least[1] = least[1].min((resident() - before) / COUNT as f64);
+        processes.revoke(Owner(1), |_| ());
+    }
+    least
 }
 
 fn begun(stack: Stack) -> Coroutine<u32, u32, u32> {
@@ -69,6 +110,12 @@ fn begun_of_crate() -> Crate {
 
 fn end(mut coroutine: Coroutine<u32, u32, u32>) {
     coroutine.resume(1);
+}
+
+/// How much this machine has to do beside.
+pub(crate) fn load() -> String {
+    let load = fs::read_to_string("/proc/loadavg").expect("it is mounted");
+    load.split_whitespace().next().expect("the first number").to_owned()
 }
 
 /// Bytes of this process that are in memory.

@@ -80,8 +80,8 @@ pub(super) struct Finished {
     pub(super) ending: Ending,
 }
 
-/// A process's frames.
-pub(super) type Fiber = Coroutine<Woken, (), Finished>;
+/// A process's frames; boxed, for they are taken out and put back at each resume.
+pub(super) type Fiber = Box<Coroutine<Woken, (), Finished>>;
 
 thread_local! {
     /// How the process that runs on this thread suspends itself; null if none runs.
@@ -130,7 +130,7 @@ pub(super) fn fiber(stack: Stack, mut body: Box<dyn Body>, label: &str) -> Fiber
         let ending = body.run();
         Finished { body, ending }
     };
-    Coroutine::new(stack, run).labelled(label)
+    Box::new(Coroutine::new(stack, run).labelled(label))
 }
 
 /// Suspends the process that runs, until it is resumed with what woke it.

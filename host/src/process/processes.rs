@@ -233,8 +233,10 @@ impl Processes {
             main.last = (cycles, now);
             (main.scheduler.done(place, fiber, step, clocks, held, now), now)
         });
-        done.overrun.into_iter().chain(done.ended).for_each(tell);
-        drop(done.body); // Calls the plugin.
+        if let Some(done) = done {
+            done.overrun.into_iter().chain(done.ended).for_each(tell);
+            drop(done.body); // Calls the plugin.
+        }
         Some(now)
     }
 
@@ -392,7 +394,9 @@ impl std::fmt::Debug for Main {
 }
 
 impl Scheduler {
-    /// A process has run for `clocks` and `held`, and has suspended itself or ended.
+    /// A process has run for `clocks` and `held`, and has suspended itself or ended. `None` if it
+    /// waits and nobody is to be told of it.
+    #[inline]
     fn done(
         &mut self,
         place: u32,
@@ -401,11 +405,32 @@ impl Scheduler {
         clocks: u64,
         held: Nanos,
         now: Nanos,
-    ) -> Done {
+    ) -> Option<Done> {
         let process = self.current().expect("it ran");
         process.counts.clocks.0 += clocks;
         process.counts.hold_max = process.counts.hold_max.max(held);
-        let overrun = (held >= process.spec.watchdog).then(|| {
+        let overran = held >= process.spec.watchdog;
+        let waits = matches!(step, Step::Suspended(())) && process.state != State::Parked;
+        if waits && !overran {
+            process.fiber = Some(fiber);
+            self.running.pop();
+            return None;
+        }
+        Some(self.told(place, fiber, step, overran.then_some(held), now))
+    }
+
+    /// As above, where it does not just wait.
+    #[cold]
+    fn told(
+        &mut self,
+        place: u32,
+        fiber: Fiber,
+        step: Step<(), Finished>,
+        held: Option<Nanos>,
+        now: Nanos,
+    ) -> Done {
+        let process = self.at(place);
+        let overrun = held.map(|held| {
             process.counts.overruns += 1;
             process.notice(What::Held(held))
         });

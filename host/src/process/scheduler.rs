@@ -256,6 +256,7 @@ impl Scheduler {
     }
 
     /// The process at a place that is taken.
+    #[inline]
     pub(super) fn at(&mut self, place: u32) -> &mut Process {
         self.places[place as usize].as_deref_mut().expect("the place is taken")
     }
@@ -278,15 +279,19 @@ impl Scheduler {
     /// Events happen to a process; false if it has ended.
     #[inline]
     pub(super) fn signal(&mut self, shared: &ProcessShared, events: u64) -> bool {
-        let Some(process) = self.process(shared) else { return false };
-        process.counts.events += 1;
-        self.signal_from_afar(shared, events)
+        self.happen(shared, events, 1)
     }
 
     /// As [`signal`](Self::signal), for events that were counted where they came from.
     #[inline]
     pub(super) fn signal_from_afar(&mut self, shared: &ProcessShared, events: u64) -> bool {
+        self.happen(shared, events, 0)
+    }
+
+    #[inline]
+    fn happen(&mut self, shared: &ProcessShared, events: u64, counted: u64) -> bool {
         let Some(process) = self.process(shared) else { return false };
+        process.counts.events += counted;
         if matches!(process.state, State::Ended | State::Parked) {
             return false;
         }
@@ -336,31 +341,41 @@ impl Scheduler {
     ///
     /// # Errors
     /// The process, if there is no stack for it; it has ended.
+    #[inline]
     pub(super) fn next(&mut self, now: Nanos) -> Option<Result<(u32, Fiber, Woken), Refused>> {
         let place = self.ready.pop_front()?;
-        let process = self.places[place as usize].as_deref_mut().expect("a ready process is there");
-        if process.fiber.is_none() {
-            let body = process.body.take().expect("a process that does not run has its body");
-            match self.stacks.take(process.spec.stack_size) {
-                Ok(stack) => {
-                    process.fiber = Some(fiber(stack, body, &process.spec.label()));
-                }
-                Err(error) => {
-                    process.body = Some(body);
-                    let reason = error.to_string();
-                    let (name, plugin) = (process.spec.name.clone(), process.spec.plugin.clone());
-                    let refused = Refused { name, plugin, reason };
-                    self.end(place, now, &Ending::Failed(String::new()));
-                    return Some(Err(refused));
-                }
-            }
-            process.began = now;
+        if self.at(place).fiber.is_none()
+            && let Err(refused) = self.begin(place, now)
+        {
+            return Some(Err(refused));
         }
-        process.state = State::Running;
-        let fiber = process.fiber.take().expect("made above, or suspended");
-        let woken = std::mem::take(&mut process.woken);
         self.running.push(place);
-        Some(Ok((place, fiber, woken)))
+        let process = self.at(place);
+        process.state = State::Running;
+        let fiber = process.fiber.take().expect("just made, or suspended");
+        Some(Ok((place, fiber, std::mem::take(&mut process.woken))))
+    }
+
+    /// Makes the frames of a process that is to begin.
+    #[cold]
+    fn begin(&mut self, place: u32, now: Nanos) -> Result<(), Refused> {
+        let process = self.places[place as usize].as_deref_mut().expect("a ready process is there");
+        let body = process.body.take().expect("a process that does not run has its body");
+        match self.stacks.take(process.spec.stack_size) {
+            Ok(stack) => {
+                process.fiber = Some(fiber(stack, body, &process.spec.label()));
+                process.began = now;
+                Ok(())
+            }
+            Err(error) => {
+                process.body = Some(body);
+                let reason = error.to_string();
+                let (name, plugin) = (process.spec.name.clone(), process.spec.plugin.clone());
+                let refused = Refused { name, plugin, reason };
+                self.end(place, now, &Ending::Failed(String::new()));
+                Err(refused)
+            }
+        }
     }
 
     /// The process that runs, if one does.

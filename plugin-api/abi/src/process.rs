@@ -120,7 +120,7 @@ pub struct ProcessService {
     /// The process that runs, as one more reference; null if none does.
     pub current: unsafe extern "C" fn(context: *mut c_void) -> ProcessHandle,
     /// Suspends the process that runs. [`Status::CANCELLED`] if it is to end; then it is not
-    /// suspended. Fails where no process runs, or it may not be suspended.
+    /// suspended. Fails where no process runs, or it may not be suspended. `error` may be null.
     pub wait: unsafe extern "C" fn(
         context: *mut c_void,
         wait: *mut Wait,

@@ -1,6 +1,6 @@
 //! Service `process`: processes of plugins.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, mem::ManuallyDrop};
 
 use gristmill_abi::{
     ErrorText, Head, Status, Str,
@@ -203,8 +203,8 @@ unsafe extern "C" fn should_yield(context: *mut c_void) -> u32 {
 unsafe extern "C" fn signal(context: *mut c_void, process: ProcessHandle, events: u64) -> Status {
     // SAFETY: the plugin passes the context it was given.
     let host = unsafe { host_of(context) };
-    // SAFETY: the plugin passes a reference that it holds.
-    let process = unsafe { process_of(process) };
+    // SAFETY: the plugin passes a reference that it holds until this returns; its count stays.
+    let process = ManuallyDrop::new(unsafe { Arc::from_raw(process.cast::<ProcessShared>()) });
     let happened = host.processes.signal(&process, events, || host.ring_main());
     if happened { Status::OK } else { Status::FAILED }
 }

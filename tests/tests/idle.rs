@@ -1,0 +1,65 @@
+//! A host with nothing to do: 1,000 processes wait, and nobody is woken.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use gristmill_tests::{Build, Lab, lab::pause};
+
+/// How long it is watched.
+const WATCHED: Duration = Duration::from_secs(5);
+/// Wake-ups while two commands are answered: the socket, the session's process, the log.
+const ANSWERS: u64 = 40;
+
+/// Voluntary switches, and ticks on a processor, of all threads of a process.
+fn used(pid: u32) -> (u64, u64) {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = tasks.map(|task| of_task(task.unwrap().path()));
+    of.fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1))
+}
+
+fn of_task(task: PathBuf) -> (u64, u64) {
+    let status = fs::read_to_string(task.join("status")).unwrap();
+    let switches =
+        status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    let stat = fs::read_to_string(task.join("stat")).unwrap();
+    let (_, behind_name) = stat.rsplit_once(')').unwrap();
+    let times = behind_name.split_whitespace().skip(11).take(2); // utime and stime
+    (switches.trim().parse().unwrap(), times.map(|ticks| ticks.parse::<u64>().unwrap()).sum())
+}
+
+fn sleeps(lab: &Lab) -> u64 {
+    lab.run("show threads").sum("Sleeps")
+}
+
+/// 1,000 processes of a plugin, half of which wait for a time too, wake nobody.
+fn nobody_is_woken(workers: u32) {
+    let lab = Lab::options().plugins(&["ethernet", "ip4"]).workers(workers).start();
+    lab.run(&format!("plugin load {}", Build::here().fixture("crowd").display()));
+    lab.run("fixture crowd sleep 1000");
+    let shown = lab.run("show process");
+    let sleepers = shown.rows().iter().filter(|row| row.text("Name") == "sleeper").count();
+    assert_eq!(sleepers, 1000);
+    let before_sleeps = sleeps(&lab);
+    pause(Duration::from_millis(500)); // It comes to rest.
+
+    let (switches, ticks) = used(lab.pid());
+    pause(WATCHED);
+    let (switches_after, ticks_after) = used(lab.pid());
+
+    let woken = switches_after - switches;
+    assert!(woken <= 2, "{woken} wake-ups in {WATCHED:?} in which nothing happened");
+    let ran = ticks_after - ticks; // 500 are a core.
+    assert!(ran <= 10, "{ran} ticks of a processor in {WATCHED:?} in which nothing happened");
+    let slept = sleeps(&lab) - before_sleeps;
+    assert!(slept <= ANSWERS, "{slept} sleeps, though nothing but two commands happened");
+    lab.finish();
+}
+
+#[test]
+fn a_thousand_processes_that_wait_wake_nobody() {
+    nobody_is_woken(0);
+}
+
+#[test]
+fn a_thousand_processes_that_wait_wake_nobody_with_a_worker() {
+    nobody_is_woken(1);
+}
