@@ -39,54 +39,28 @@
 //! A process that waits once more is unwound from there. A process that panics is contained; what
 //! follows is its [`Restart`].
 
-use core::{ffi::c_void, fmt, marker::PhantomData, mem, time::Duration};
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    thread,
-};
+use core::{ffi::c_void, fmt, marker::PhantomData, time::Duration};
+use std::{panic::resume_unwind, thread};
 
 use gristmill_abi::{
     ErrorText, Head, Status,
-    process::{
-        EVENTS, ProcessService, ProcessSpec, RESTART_NEVER, RESTART_ON_FAILURE, WAIT_CLOCK,
-        WAIT_END, WAIT_EVENT, Wait,
-    },
+    process::{EVENTS, ProcessService, WAIT_CLOCK, WAIT_END, WAIT_EVENT, Wait},
 };
 
-use crate::{Error, Host, InterfaceIndex, InterfaceInfo, plugin::contain};
+use crate::{Error, Host, InterfaceIndex, InterfaceInfo};
 
 mod events;
 mod future;
+mod handle;
+mod options;
+mod spawn;
 
 pub use events::{Batch, Delayed, Ended, Events, OneTime, Sender, event};
 pub use future::{AsyncProcess, NextEvent, Sleep};
-
-/// What a new process is to be.
-#[derive(Clone, Debug)]
-#[must_use = "it is for `Host::spawn`"]
-pub struct ProcessOptions {
-    name: String,
-    stack_size: u64,
-    restart: Restart,
-    watchdog: Duration,
-}
-
-/// What happens to a process that failed or panicked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Restart {
-    /// It stays ended.
-    #[default]
-    Never,
-    /// It begins again after `first`, and twice as long each time, up to `longest`; anew from
-    /// `first` once it has run for `longest`.
-    OnFailure {
-        /// The first back-off.
-        first: Duration,
-        /// The longest.
-        longest: Duration,
-    },
-}
+pub use handle::ProcessHandle;
+pub(crate) use handle::Reference;
+pub use options::{ProcessOptions, Restart};
+use spawn::Unwind;
 
 /// The process is to end: its plugin is being unloaded, or it was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,33 +95,6 @@ impl<E: Into<Error>> From<E> for Stop {
     }
 }
 
-impl ProcessOptions {
-    /// A process of that name, with the host's defaults: 128 KiB of stack, of which what is not
-    /// touched costs nothing; no restart; a report when it holds main for 10 ms.
-    pub fn new(name: impl Into<String>) -> Self {
-        let (restart, watchdog) = (Restart::Never, Duration::ZERO);
-        Self { name: name.into(), stack_size: 0, restart, watchdog }
-    }
-
-    /// Usable bytes of its stack. Panic machinery takes 24 KiB.
-    pub fn stack_size(mut self, bytes: u64) -> Self {
-        self.stack_size = bytes;
-        self
-    }
-
-    /// What happens after a failure.
-    pub fn restart(mut self, restart: Restart) -> Self {
-        self.restart = restart;
-        self
-    }
-
-    /// How long it may hold main without a wait before that is reported.
-    pub fn watchdog(mut self, longest: Duration) -> Self {
-        self.watchdog = longest;
-        self
-    }
-}
-
 /// The host's service, as a process or a sender uses it.
 #[derive(Clone, Copy)]
 pub(crate) struct Service {
@@ -159,199 +106,6 @@ pub(crate) struct Service {
 unsafe impl Send for Service {}
 // SAFETY: as above.
 unsafe impl Sync for Service {}
-
-/// A counted reference to a process.
-pub(crate) struct Reference {
-    pub(crate) service: Service,
-    pub(crate) process: gristmill_abi::process::ProcessHandle,
-}
-
-// SAFETY: the count is atomic, and all that is done by it may be done on any thread.
-unsafe impl Send for Reference {}
-// SAFETY: as above.
-unsafe impl Sync for Reference {}
-
-impl Clone for Reference {
-    fn clone(&self) -> Self {
-        // SAFETY: a reference that is held.
-        unsafe { (self.service.table.retain)(self.service.context, self.process) };
-        Self { service: self.service, process: self.process }
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        // SAFETY: a reference that was held, given back once.
-        unsafe { (self.service.table.release)(self.service.context, self.process) };
-    }
-}
-
-impl Reference {
-    /// Events happen to the process; false if it has ended.
-    #[inline]
-    pub(crate) fn signal(&self, events: u64) -> bool {
-        // SAFETY: a reference that is held.
-        unsafe { (self.service.table.signal)(self.service.context, self.process, events) }.is_ok()
-    }
-}
-
-/// A process that was made. Dropping this lets it run on by itself; when it has ended, the host
-/// forgets it. The plugin's unloading ends it in any case.
-pub struct ProcessHandle(Reference);
-
-impl fmt::Debug for ProcessHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ProcessHandle({:p})", self.0.process)
-    }
-}
-
-type Run = dyn FnMut(&mut Process) -> Result<(), Stop> + Send;
-
-/// What the host keeps for us.
-struct Body {
-    host: Host,
-    service: Service,
-    run: Box<Run>,
-}
-
-impl Host {
-    /// Makes a process, which begins in main's next turn. Its body is called again where the process
-    /// begins again. Main.
-    ///
-    /// The body must not own what owns the [`ProcessHandle`]; it holds a [`Weak`](std::sync::Weak).
-    ///
-    /// # Errors
-    /// If the stack is too small or too large; called on another thread.
-    pub fn spawn(
-        &self,
-        options: ProcessOptions,
-        run: impl FnMut(&mut Process) -> Result<(), Stop> + Send + 'static,
-    ) -> Result<ProcessHandle, Error> {
-        let (table, context) = self.builtin::<ProcessService>("process", "^1")?;
-        let service = Service { table, context };
-        let body = Body { host: *self, service, run: Box::new(run) };
-        let data = Box::into_raw(Box::new(body));
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let (restart, first, longest) = match options.restart {
-            Restart::Never => (RESTART_NEVER, 0, 0),
-            Restart::OnFailure { first, longest } => {
-                (RESTART_ON_FAILURE, nanos(first), nanos(longest))
-            }
-        };
-        let spec = ProcessSpec {
-            head: Head::of::<ProcessSpec<'_>>(),
-            name: options.name.as_str().into(),
-            entry,
-            data: data.cast(),
-            drop: end,
-            stack_size: options.stack_size,
-            restart,
-            reserved: 0,
-            backoff_ns: first,
-            backoff_max_ns: longest,
-            watchdog_ns: nanos(options.watchdog),
-        };
-        let mut process = core::ptr::null();
-        let made = self.call(|error| {
-            // SAFETY: all pointers are good for the call.
-            unsafe {
-                (table.create)(context, self.plugin, &raw const spec, &raw mut process, error)
-            }
-        });
-        if let Err(error) = made {
-            // SAFETY: the host did not take it.
-            drop(unsafe { Box::from_raw(data) });
-            return Err(error);
-        }
-        Ok(ProcessHandle(Reference { service, process }))
-    }
-
-    /// Lets others run, packets too, if this process has had its slice: in a command that takes
-    /// long, which runs in the process of its session. Does nothing where no process runs.
-    ///
-    /// # Errors
-    /// [`Cancelled`] if the process is to end.
-    pub fn yield_if_due(&self) -> Result<(), Cancelled> {
-        let Ok((table, context)) = self.builtin::<ProcessService>("process", "^1") else {
-            return Ok(());
-        };
-        let service = Service { table, context };
-        if service.should_yield() { service.wait(&mut nothing()).map(drop) } else { Ok(()) }
-    }
-}
-
-impl Drop for ProcessHandle {
-    fn drop(&mut self) {
-        // SAFETY: a reference that is held.
-        unsafe { (self.0.service.table.detach)(self.0.service.context, self.0.process) };
-    }
-}
-
-impl ProcessHandle {
-    /// Whether it has ended. Any thread.
-    pub fn has_ended(&self) -> bool {
-        let Reference { service, process } = self.0;
-        // SAFETY: a reference that is held.
-        unsafe { (service.table.has_ended)(service.context, process) != 0 }
-    }
-
-    /// Has it end: its waits fail with [`Cancelled`]. False if it has. Main.
-    pub fn cancel(&self) -> bool {
-        // SAFETY: a reference that is held.
-        unsafe { (self.0.service.table.cancel)(self.0.service.context, self.0.process) }.is_ok()
-    }
-
-    /// Begins it again; false if it has not ended. Main.
-    pub fn restart(&self) -> bool {
-        // SAFETY: a reference that is held.
-        unsafe { (self.0.service.table.restart)(self.0.service.context, self.0.process) }.is_ok()
-    }
-}
-
-/// Unwinds a process that waits on though it is to end.
-struct Unwind;
-
-unsafe extern "C" fn entry(data: *mut c_void, error: *mut ErrorText) -> Status {
-    // SAFETY: the host passes what the process was made with, and to nobody else meanwhile.
-    let body = unsafe { &mut *data.cast::<Body>() };
-    // SAFETY: the host passes room for an error.
-    let error = unsafe { &mut *error };
-    let run = || {
-        let mut process = Process {
-            host: body.host,
-            service: body.service,
-            listening: 0,
-            told: false,
-            not_send: PhantomData,
-        };
-        (body.run)(&mut process)
-    };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(())) => Status::OK,
-        Ok(Err(Stop::Cancelled)) => Status::CANCELLED,
-        Ok(Err(Stop::Failed(reason))) => {
-            error.set(&reason.to_string());
-            Status::FAILED
-        }
-        Err(payload) if payload.is::<Unwind>() => Status::CANCELLED,
-        Err(payload) => {
-            error.set(text(&*payload));
-            mem::forget(payload); // Its own drop might panic.
-            Status::PANICKED
-        }
-    }
-}
-
-fn text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
-}
-
-unsafe extern "C" fn end(data: *mut c_void) -> Status {
-    // SAFETY: the host gives back, once, what the process was made with.
-    let body = unsafe { Box::from_raw(data.cast::<Body>()) };
-    contain(|| drop(body)).map_or(Status::PANICKED, |()| Status::OK)
-}
 
 /// A process, from within: what its body is given.
 ///

@@ -11,19 +11,24 @@ const ANSWERS: u64 = 40;
 
 /// Voluntary switches, and ticks on a processor, of all threads of a process.
 fn used(pid: u32) -> (u64, u64) {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of = tasks.map(|task| of_task(task.unwrap().path()));
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the kernel tells of a thread");
+    let of = tasks.map(|task| of_task(task.expect("the kernel tells of a thread").path()));
     of.fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1))
 }
 
 fn of_task(task: PathBuf) -> (u64, u64) {
-    let status = fs::read_to_string(task.join("status")).unwrap();
-    let switches =
-        status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-    let stat = fs::read_to_string(task.join("stat")).unwrap();
-    let (_, behind_name) = stat.rsplit_once(')').unwrap();
+    let status = fs::read_to_string(task.join("status")).expect("the kernel tells of a thread");
+    let switches = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
+        .expect("the kernel tells of a thread");
+    let stat = fs::read_to_string(task.join("stat")).expect("the kernel tells of a thread");
+    let (_, behind_name) = stat.rsplit_once(')').expect("the kernel tells of a thread");
     let times = behind_name.split_whitespace().skip(11).take(2); // utime and stime
-    (switches.trim().parse().unwrap(), times.map(|ticks| ticks.parse::<u64>().unwrap()).sum())
+    (
+        switches.trim().parse().expect("the kernel tells of a thread"),
+        times.map(|ticks| ticks.parse::<u64>().unwrap()).sum(),
+    )
 }
 
 fn sleeps(lab: &Lab) -> u64 {

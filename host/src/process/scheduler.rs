@@ -16,18 +16,24 @@
 
 use std::collections::VecDeque;
 
-use plugin_api::wheel::{Expiry, TimerHandle, Wheel1t3w1024slOv};
+use plugin_api::wheel::{Expiry, Wheel1t3w1024slOv};
+
+mod ending;
+mod later;
+mod process;
+
+pub use later::Later;
+use later::LaterPlace;
+pub(super) use process::Process;
+use process::REFUSALS;
+pub use process::{Request, Restart, Spec, State, Woken};
 
 use super::{
-    ProcessShared, StackPool, Step,
-    body::{Body, Deliver, Ending, Fiber, Finished, fiber},
+    ProcessShared, StackPool,
+    body::{Body, Ending, Fiber, fiber},
     report::Counts,
 };
-use crate::{
-    graph::Owner,
-    sync::{Arc, Ordering},
-    time::Nanos,
-};
+use crate::{sync::Arc, time::Nanos};
 
 /// A tick of the processes' wheel.
 pub(super) const TICK: u64 = 10_000;
@@ -35,142 +41,6 @@ pub(super) const TICK: u64 = 10_000;
 const STACKS_KEPT: usize = 1024;
 /// Object numbers of the wheel from here on are events that happen later.
 const LATER: u32 = 1 << 31;
-
-/// What a process is made of.
-pub struct Spec {
-    /// What it is called.
-    pub name: String,
-    /// Whose it is.
-    pub owner: Owner,
-    /// What the owner is called.
-    pub plugin: String,
-    /// The owner's version; empty if it has none.
-    pub version: String,
-    /// Usable bytes of its stack.
-    pub stack_size: usize,
-    /// What happens after a failure.
-    pub restart: Restart,
-    /// How long it may hold main before that is reported.
-    pub watchdog: Nanos,
-}
-
-impl Spec {
-    /// `process "acme-poll" of plugin acme-dpi 1.2.0`.
-    fn label(&self) -> String {
-        let Self { name, owner, plugin, version, .. } = self;
-        if *owner == Owner::HOST {
-            return format!("process {name:?} of the host");
-        }
-        format!("process {name:?} of plugin {plugin} {version}").trim_end().to_owned()
-    }
-}
-
-/// What happens to a process that failed or panicked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// It stays ended.
-    Never,
-    /// It begins again after `first`, and twice as long each time, up to `longest`; anew from
-    /// `first` once it has run for `longest`.
-    OnFailure {
-        /// The first back-off.
-        first: Nanos,
-        /// The longest.
-        longest: Nanos,
-    },
-}
-
-/// What a process waits for; with nothing set it lets the others run once.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// Events, a bit each.
-    pub events: u64,
-    /// A time from now.
-    pub timeout: Option<Nanos>,
-    /// The end of another process.
-    pub end_of: Option<Arc<ProcessShared>>,
-}
-
-/// Why a process goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Woken {
-    /// Those of the events it waited for that have happened; they are forgotten with this.
-    pub events: u64,
-    /// Its time has passed.
-    pub clock: bool,
-    /// The other process has ended.
-    pub end: bool,
-    /// It is to end; nothing else is set.
-    pub cancelled: bool,
-    /// What was left of its time.
-    pub left: Nanos,
-}
-
-/// What it is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// In the queue.
-    Ready,
-    /// On main, now.
-    Running,
-    /// Waiting for what its request says.
-    Waiting,
-    /// It failed, and begins again later.
-    BackingOff,
-    /// Over.
-    Ended,
-    /// It will not run again, though it is not over: it ignored that it was to end.
-    Parked,
-}
-
-/// A process, as the scheduler keeps it.
-pub(super) struct Process {
-    pub(super) shared: Arc<ProcessShared>,
-    pub(super) spec: Spec,
-    pub(super) state: State,
-    pub(super) counts: Counts,
-    /// Names of its events, by number.
-    pub(super) event_names: Vec<String>,
-    /// What it waits for.
-    pub(super) request: Request,
-    /// Tick at which the time it waits for has come; also the end of its back-off.
-    pub(super) deadline: Option<(u64, TimerHandle)>,
-    pub(super) fiber: Option<Fiber>,
-    /// Until it begins, and from its end on.
-    body: Option<Box<dyn Body>>,
-    /// Events that have happened and that it did not wait for yet.
-    pending: u64,
-    woken: Woken,
-    cancelled: bool,
-    /// Waits that were refused since.
-    refused: u32,
-    joiners: Vec<u32>,
-    backoff: Nanos,
-    began: Nanos,
-}
-
-/// Waits that a cancelled process may try before it is parked: one to learn of it, one that unwinds
-/// it, and some for what the unwinding calls.
-pub(super) const REFUSALS: u32 = 16;
-
-/// An event that happens later.
-#[derive(Debug)]
-pub struct Later {
-    /// To whom.
-    pub process: Arc<ProcessShared>,
-    /// Whose it is.
-    pub owner: Owner,
-    /// A bit per event.
-    pub events: u64,
-    /// Called before the process is woken.
-    pub deliver: Deliver,
-}
-
-struct LaterPlace {
-    later: Later,
-    number: u32,
-    timer: TimerHandle,
-}
 
 /// What a wait comes to.
 pub(super) enum Begun {
@@ -433,155 +303,6 @@ impl Scheduler {
         Begun::Suspend
     }
 
-    /// A process that ran has suspended itself or ended. Gives its ending, if it was a bad one.
-    pub(super) fn returned(
-        &mut self,
-        place: u32,
-        fiber: Fiber,
-        step: Step<(), Finished>,
-        now: Nanos,
-    ) -> Option<Ending> {
-        let top = self.running.pop();
-        debug_assert_eq!(top, Some(place), "the last one to be resumed is the first to return");
-        let process = self.places[place as usize].as_deref_mut().expect("it ran");
-        match step {
-            Step::Suspended(()) if process.state == State::Parked => {
-                drop(fiber); // Leaves its frames where they are.
-                self.parked += 1;
-                self.tell_joiners(place);
-                Some(Ending::Parked)
-            }
-            Step::Suspended(()) => {
-                process.fiber = Some(fiber);
-                None
-            }
-            Step::Ended(ended) => {
-                process.counts.stack_used =
-                    process.counts.stack_used.max(fiber.stack().high_water());
-                let stack = fiber.into_stack();
-                let (body, ending) = match ended {
-                    Ok(Finished { body, ending }) => (Some(body), ending),
-                    Err(panic) => (None, Ending::Panicked(panic.0)),
-                };
-                process.body = body;
-                self.stacks.give(stack.expect("a body that has ended is not suspended"));
-                self.end(place, now, &ending);
-                Some(ending)
-            }
-        }
-    }
-
-    /// Has a process end: what it waits for fails. False if it has ended.
-    pub(super) fn cancel(&mut self, shared: &ProcessShared, now: Nanos) -> bool {
-        let Some(process) = self.process(shared) else { return false };
-        let place = shared.place;
-        match process.state {
-            State::Ended | State::Parked => return false,
-            // It has not begun, so there is nothing to unwind.
-            State::Ready if process.fiber.is_none() => {
-                self.ready.retain(|&ready| ready != place);
-                self.end(place, now, &Ending::Cancelled);
-                return true;
-            }
-            State::BackingOff => {
-                self.end(place, now, &Ending::Cancelled);
-                return true;
-            }
-            State::Ready => process.woken = Woken { cancelled: true, ..Woken::default() },
-            State::Waiting => self.wake(place, Woken { cancelled: true, ..Woken::default() }),
-            State::Running => {}
-        }
-        if let Some(process) = self.process(shared) {
-            process.cancelled = true;
-        }
-        true
-    }
-
-    /// Moves a process to the front of the queue; false if it is not in it.
-    pub(super) fn hurry(&mut self, shared: &ProcessShared) -> bool {
-        let at = self.ready.iter().position(|&place| place == shared.place);
-        if let Some(place) = at.and_then(|at| self.ready.remove(at)) {
-            self.ready.push_front(place);
-        }
-        at.is_some()
-    }
-
-    /// Begins a process again that has ended; false if it has not, or its body was lost.
-    pub(super) fn restart(&mut self, shared: &ProcessShared) -> bool {
-        let Some(process) = self.process(shared) else { return false };
-        if process.state != State::Ended || process.body.is_none() {
-            return false;
-        }
-        process.renew();
-        process.state = State::Ready;
-        process.shared.ended.store(false, Ordering::Release);
-        self.ready.push_back(shared.place);
-        true
-    }
-
-    /// Forgets a process if it has ended and its creator has let go of it; gives its body back, to
-    /// be dropped where nothing is borrowed.
-    pub(super) fn forget(&mut self, shared: &ProcessShared) -> Option<Box<dyn Body>> {
-        let process = self.process(shared)?;
-        let over = matches!(process.state, State::Ended | State::Parked);
-        if !over || process.shared.held.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        self.free.push(shared.place);
-        self.places[shared.place as usize].take()?.body
-    }
-
-    /// Adds an event that happens later; gives it a number that is not 0.
-    pub(super) fn later(&mut self, later: Later, delay: Nanos, now: Nanos) -> u64 {
-        let at = self.later_free.pop().unwrap_or_else(|| {
-            self.later.push(None);
-            index(self.later.len() - 1)
-        });
-        self.later_number = self.later_number.wrapping_add(1).max(1);
-        let tick = now.0.saturating_add(delay.0).div_ceil(TICK);
-        let interval = tick.saturating_sub(self.wheel.now());
-        let timer = self.wheel.start(at | LATER, 0, interval);
-        let timer = timer.expect("with overflow every interval fits, and places are few");
-        let number = self.later_number;
-        self.later[at as usize] = Some(LaterPlace { later, number, timer });
-        u64::from(number) << 32 | u64::from(at)
-    }
-
-    /// Takes an event back that was to happen later.
-    pub(super) fn take_back(&mut self, id: u64) -> Option<Later> {
-        let at = u32::try_from(id & 0xffff_ffff).expect("32 bits");
-        let place = self.later.get(at as usize)?.as_ref()?;
-        if u64::from(place.number) != id >> 32 {
-            return None;
-        }
-        self.wheel.stop(place.timer);
-        self.take_later(at)
-    }
-
-    /// Takes all events of `owner` back.
-    pub(super) fn take_back_all(&mut self, owner: Owner) -> Vec<Later> {
-        let own = |place: &Option<LaterPlace>| {
-            place.as_ref().is_some_and(|place| place.later.owner == owner)
-        };
-        let places: Vec<_> = (0..self.later.len()).filter(|&at| own(&self.later[at])).collect();
-        let taken = places.into_iter().filter_map(|at| {
-            self.wheel.stop(self.later[at].as_ref()?.timer);
-            self.take_later(index(at))
-        });
-        taken.collect()
-    }
-
-    /// Events that are to happen later.
-    pub(super) fn later_of(&self, owner: Owner) -> usize {
-        self.later.iter().flatten().filter(|place| place.later.owner == owner).count()
-    }
-
-    fn take_later(&mut self, at: u32) -> Option<Later> {
-        let place = self.later[at as usize].take()?;
-        self.later_free.push(at);
-        Some(place.later)
-    }
-
     /// Puts a waiting process at the end of the queue.
     fn wake(&mut self, place: u32, mut woken: Woken) {
         let process = self.places[place as usize].as_deref_mut().expect("it waits");
@@ -599,63 +320,6 @@ impl Scheduler {
         {
             other.joiners.retain(|&joiner| joiner != place);
         }
-    }
-
-    fn end(&mut self, place: u32, now: Nanos, ending: &Ending) {
-        let process = self.places[place as usize].as_deref_mut().expect("it ends once");
-        process.deadline.take().map(|(_, handle)| self.wheel.stop(handle));
-        let failed = matches!(ending, Ending::Failed(_) | Ending::Panicked(_));
-        process.counts.failures += u64::from(failed);
-        if failed && let Some(backoff) = process.next_backoff(now) {
-            let tick = now.0.saturating_add(backoff.0).div_ceil(TICK);
-            let interval = tick.saturating_sub(self.wheel.now());
-            let started = self.wheel.start(place, 0, interval);
-            process.deadline = started.ok().map(|handle| (tick, handle));
-            process.renew();
-            process.counts.restarts += 1;
-            process.state = State::BackingOff;
-            return;
-        }
-        process.state = State::Ended;
-        process.shared.ended.store(true, Ordering::Release);
-        self.tell_joiners(place);
-    }
-
-    fn tell_joiners(&mut self, place: u32) {
-        let process = self.places[place as usize].as_deref_mut().expect("it has just ended");
-        process.shared.ended.store(true, Ordering::Release);
-        for joiner in std::mem::take(&mut process.joiners) {
-            self.wake(joiner, Woken { end: true, ..Woken::default() });
-        }
-    }
-}
-
-impl Process {
-    /// As new, but for what was counted and the events that happened.
-    fn renew(&mut self) {
-        self.cancelled = false;
-        self.refused = 0;
-        self.woken = Woken::default();
-        self.request = Request::default();
-    }
-
-    /// How long it stays ended after a failure; `None` if it is not to begin again.
-    fn next_backoff(&mut self, now: Nanos) -> Option<Nanos> {
-        let Restart::OnFailure { first, longest } = self.spec.restart else { return None };
-        self.body.as_ref()?;
-        if self.cancelled {
-            return None;
-        }
-        let ran = now.0.saturating_sub(self.began.0);
-        let again = self.backoff.0 == 0 || ran >= longest.0;
-        let next = if again { first.0 } else { self.backoff.0.saturating_mul(2) };
-        self.backoff = Nanos(next.min(longest.0).max(1));
-        Some(self.backoff)
-    }
-
-    /// Whether it is to end.
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancelled
     }
 }
 
