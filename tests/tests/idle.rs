@@ -27,7 +27,7 @@ fn of_task(task: PathBuf) -> (u64, u64) {
     let times = behind_name.split_whitespace().skip(11).take(2); // utime and stime
     (
         switches.trim().parse().expect("the kernel tells of a thread"),
-        times.map(|ticks| ticks.parse::<u64>().unwrap()).sum(),
+        times.map(|ticks| ticks.parse::<u64>().expect("a number")).sum(),
     )
 }
 

@@ -3,11 +3,15 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::{Arc as StdArc, atomic::AtomicU64},
+    sync::{
+        Arc as StdArc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::*;
 use crate::{
+    graph::Owner,
     process::{Deliver, Notice, Processes, WaitError, What},
     time::{Clock, VirtualTime},
 };
