@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the bare instruction is what the clock is measured against")]
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use gristmill::time::Clock;
 
@@ -19,7 +20,7 @@ pub(crate) fn run() {
             each(counter),
             each(|| quanta.now()),
             #[expect(clippy::disallowed_methods, reason = "a peer")]
-            each(std::time::Instant::now),
+            each(Instant::now),
         ];
         for (least, figure) in least.iter_mut().zip(round) {
             *least = least.min(figure);
@@ -29,6 +30,18 @@ pub(crate) fn run() {
     report("clock/read", ours, &[("rdtsc", counter)]);
     report("clock/read", ours, &[("quanta", quanta)]);
     report("clock/read", ours, &[("instant", instant)]);
+}
+
+/// Clocks of the processor's counter in a nanosecond.
+pub(crate) fn clocks_per_ns() -> f64 {
+    const WHILE: Duration = Duration::from_millis(50);
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    let start = Instant::now();
+    let before = counter();
+    while start.elapsed() < WHILE {
+        std::hint::spin_loop();
+    }
+    (counter() - before) as f64 / start.elapsed().as_nanos() as f64
 }
 
 #[inline]

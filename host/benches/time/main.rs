@@ -3,7 +3,8 @@
 //! Prints a line `WHAT/SIZE/PEER ours=.. peer=.. ratio=..` for each comparison: nanoseconds per
 //! operation, the least of seven rounds in which all take turns; lower is better. `best-peer` is
 //! the best of the crates and the heap; `linked-wheel` is a wheel of VPP's shape, without checks of
-//! handles, and `vpp-recorded` what VPP's own took on another, quiet machine.
+//! handles, and `vpp-recorded` what VPP's own took on another, quiet machine; the rows `-clocks`
+//! have the same in clocks of either machine's counter.
 //!
 //! `cargo bench --bench time -- PART...` measures only the parts named: `clock`, `wheel`, `mix`,
 //! `slot`, `timer`.

@@ -2,7 +2,7 @@
 
 use crate::linked::Linked;
 use crate::peers::{Delay, Heap, Nexus, Ours, Timers};
-use crate::{ROUNDS, Random, SIZES, measure, report};
+use crate::{ROUNDS, Random, SIZES, clock, line, measure, report};
 
 /// What is measured, in this order, and VPP's figure at 10^6: clocks at 2 GHz, in nanoseconds.
 const OPERATIONS: [(&str, Option<f64>); 7] = [
@@ -14,9 +14,12 @@ const OPERATIONS: [(&str, Option<f64>); 7] = [
     ("expire", Some(346.0)),
     ("stop-random", None),
 ];
+/// Clocks in a nanosecond, where VPP's figures were recorded.
+const VPP_GHZ: f64 = 2.0;
 const NAMES: [&str; 5] = ["ours", "delay-queue", "nexus-timer", "heap", "linked-wheel"];
 
 pub(crate) fn run() {
+    let clocks_per_ns = clock::clocks_per_ns();
     for size in SIZES {
         let mut least = [[f64::INFINITY; OPERATIONS.len()]; NAMES.len()];
         for _ in 0..ROUNDS {
@@ -36,6 +39,10 @@ pub(crate) fn run() {
                 (1..NAMES.len()).map(|peer| (NAMES[peer], least[peer][operation])).collect();
             peers.extend(vpp.filter(|_| size == 1_000_000).map(|figure| ("vpp-recorded", figure)));
             report(&format!("wheel/{name}/{size}"), least[0][operation], &peers);
+            if let Some(vpp) = vpp.filter(|_| size == 1_000_000) {
+                let clocks = least[0][operation] * clocks_per_ns;
+                line(&format!("wheel/{name}-clocks/{size}"), "vpp-recorded", clocks, vpp * VPP_GHZ);
+            }
         }
     }
 }

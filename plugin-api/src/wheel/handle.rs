@@ -2,27 +2,57 @@
 
 use core::error::Error;
 use core::fmt;
+use core::num::NonZeroU64;
+
+/// Names no timer, as generation 2 is even: what 0 becomes.
+const NONE: NonZeroU64 = NonZeroU64::MIN.saturating_add(2 << 32);
 
 /// Names a started timer. A stale one is harmless: its place has moved on a generation (it would
-/// take 2^31 starts in the same place for it to mean another timer).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TimerHandle {
-    pub(super) place: u32,
-    pub(super) generation: u32,
-}
+/// take 2^31 starts in the same place for it to mean another timer). Eight bytes, even if optional.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TimerHandle(NonZeroU64);
 
 impl TimerHandle {
+    #[inline]
+    pub(super) const fn new(place: u32, generation: u32) -> Self {
+        Self::from_bits((generation as u64) << 32 | place as u64)
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    pub(super) const fn place(self) -> u32 {
+        self.0.get() as u32
+    }
+
+    /// Odd, as only that of a running timer is, if it is the handle of a timer at all.
+    #[inline]
+    pub(super) const fn generation(self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
+
     /// The handle as a number, never 0: to be kept in an atomic, or to cross a boundary.
     #[inline]
     pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.place as u64
+        self.0.get()
     }
 
     /// The handle of [`Self::to_bits`]. A number that came from elsewhere names no timer, or any.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
     pub const fn from_bits(bits: u64) -> Self {
-        Self { place: bits as u32, generation: (bits >> 32) as u32 }
+        match NonZeroU64::new(bits) {
+            Some(bits) => Self(bits),
+            None => Self(NONE),
+        }
+    }
+}
+
+impl fmt::Debug for TimerHandle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (place, generation) = (self.place(), self.generation());
+        out.debug_struct("TimerHandle")
+            .field("place", &place)
+            .field("generation", &generation)
+            .finish()
     }
 }
 

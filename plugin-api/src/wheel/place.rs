@@ -1,35 +1,34 @@
-//! What is kept of a timer at its place, split by who looks at it.
+//! What is kept of a timer at its place.
 
-use super::{NEVER, TimerHandle};
+use super::TimerHandle;
 
 /// Slot of a timer that has no entry.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// What an update and a stop look at: four to a cache line.
+/// What every operation looks at: four to a cache line. What an expiry tells, and where the entry
+/// is, are kept apart, so that what is written to at random lies close together.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(16))]
 pub(super) struct Timer {
-    /// [`NEVER`] while it does not run.
+    /// The last one if it does not run. If it has an entry, that is examined at this tick or before.
     pub(super) deadline: u64,
     /// Counts the starts and the ends, so it is odd while the timer runs.
     pub(super) generation: u32,
-    /// The slot its entry is in, or [`NO_SLOT`]; a running timer has an entry. The slot is examined
-    /// at the deadline or before.
+    /// The slot its entry is in, or [`NO_SLOT`]; a running timer has an entry.
     pub(super) slot: u32,
 }
 
-/// The rest of a timer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rest {
-    pub(super) expiry: u32,
-    /// Where its entry is, if it has one.
-    pub(super) position: u32,
-}
-
 impl Timer {
+    pub(super) const UNUSED: Self = Self { deadline: 0, generation: 0, slot: NO_SLOT };
+
+    #[inline]
+    pub(super) fn runs(&self) -> bool {
+        self.generation % 2 == 1
+    }
+
     /// Whether it runs, and is the one that the handle was given for.
     #[inline]
     pub(super) fn is(&self, handle: TimerHandle) -> bool {
-        self.generation == handle.generation && self.deadline != NEVER
+        self.generation == handle.generation() && self.runs()
     }
 }

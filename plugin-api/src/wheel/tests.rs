@@ -66,7 +66,7 @@ fn a_stale_handle_does_nothing_to_the_timer_that_took_its_place() {
     let old = wheel.start(1, 0, 10).unwrap();
     assert!(wheel.stop(old));
     let new = wheel.start(2, 0, 10).unwrap();
-    assert_eq!(new.place, old.place);
+    assert_eq!(new.place(), old.place());
     assert!(!wheel.stop(old));
     assert_eq!(wheel.update(old, 5), Err(UpdateError::NotRunning));
     assert_eq!(wheel.deadline(old), None);

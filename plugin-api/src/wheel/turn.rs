@@ -1,10 +1,13 @@
 //! How the wheel turns: from one occupied slot to the next, dealing the slower rings on the way.
 
-use super::slots::BLOCK_ENTRIES;
-use super::{Expiry, NEVER, NO_SLOT, OVERFLOW, TimingWheel};
+use super::slots::{Taken, index, level};
+use super::{Expiry, NEVER, NO_SLOT, TimingWheel};
 
 /// No timer has a deadline at or before this tick.
 const NONE_DUE: u64 = 0;
+
+/// So many timers are expired sooner than the processor has found out that loops are at their ends.
+const FEW: usize = 4;
 
 impl<
     const TIMERS: usize,
@@ -21,8 +24,8 @@ impl<
         empty: impl FnMut(&mut Self, usize) -> usize,
     ) -> usize {
         self.now = self.now.max(now.min(NEVER - 1));
-        if self.now < self.due {
-            self.hand = self.now;
+        if self.now < self.slots.due {
+            self.slots.hand = self.now;
             return 0;
         }
         self.turn(empty)
@@ -32,39 +35,50 @@ impl<
     fn turn(&mut self, mut empty: impl FnMut(&mut Self, usize) -> usize) -> usize {
         let mut expired = 0;
         loop {
-            self.due = self.next_examination();
-            if self.due > self.now {
-                self.hand = self.now;
+            if self.slots.due > self.slots.hand {
+                self.slots.hand = self.slots.due;
+                self.cascade();
+            }
+            expired += empty(self, MAX_EXPIRIES - expired);
+            self.slots.due = self.next_examination();
+            if self.slots.due > self.now {
+                self.slots.hand = self.now;
                 return expired;
             }
             if expired >= MAX_EXPIRIES {
                 return expired;
             }
-            if self.due > self.hand {
-                self.hand = self.due;
-                self.cascade();
-            }
-            expired += empty(self, MAX_EXPIRIES - expired);
         }
     }
 
     /// The tick at which the next entry is examined, running or not; [`NEVER`] if there is none.
-    pub(super) fn next_examination(&self) -> u64 {
-        if !self.slots.is_empty(self.fast_slot()) {
-            return self.hand;
+    #[inline]
+    fn next_examination(&self) -> u64 {
+        let slot = self.fast_slot();
+        if !self.slots.is_empty(slot) {
+            return self.slots.hand;
         }
+        // Whatever else there is comes when the fast ring has gone round, or later.
+        match self.slots.next_before_turn(slot + 1) {
+            Some(next) => self.slots.hand + (next - slot) as u64,
+            None => self.next_examination_of_all(),
+        }
+    }
+
+    #[cold]
+    fn next_examination_of_all(&self) -> u64 {
         let in_rings = (0..RINGS).filter_map(|ring| {
-            let turned = self.hand >> (Self::BITS * level(ring));
+            let turned = self.slots.hand >> (Self::BITS * level(ring));
             let ahead = self.slots.next_occupied(ring, index::<SLOTS>(turned))?;
             Some((turned + ahead) << (Self::BITS * level(ring)))
         });
-        in_rings.fold(self.overflow_due, u64::min)
+        in_rings.fold(self.slots.overflow_due, u64::min)
     }
 
     /// The earliest deadline, or if that takes more entries than `budget`, a tick before it.
     pub(super) fn earliest_deadline(&self, mut budget: usize) -> u64 {
         let fast = self.fast_slot();
-        let mut earliest = if self.slots.is_empty(fast) { NEVER } else { self.hand };
+        let mut earliest = if self.slots.is_empty(fast) { NEVER } else { self.slots.hand };
         let mut look = |slot: usize, examined: u64, earliest: u64| {
             let mut least = earliest;
             for block in self.slots.blocks(slot) {
@@ -72,14 +86,15 @@ impl<
                     return least.min(examined);
                 }
                 budget -= block.len();
-                let deadlines = block.iter().map(|&place| self.timers[place as usize].deadline);
+                let timers = block.iter().map(|&place| &self.timers[place as usize]);
+                let deadlines = timers.filter(|timer| timer.runs()).map(|timer| timer.deadline);
                 least = deadlines.fold(least, u64::min);
             }
             least
         };
         for ring in 0..RINGS {
             let bits = Self::BITS * level(ring);
-            let first = self.hand >> bits;
+            let first = self.slots.hand >> bits;
             let mut turned = first;
             while let Some(ahead) = self.slots.next_occupied(ring, index::<SLOTS>(turned)) {
                 turned += ahead;
@@ -90,59 +105,103 @@ impl<
                 earliest = look(ring * SLOTS + index::<SLOTS>(turned), examined, earliest);
             }
         }
-        if self.overflow_due < earliest {
-            earliest = look(Self::OVERFLOW_SLOT, self.overflow_due, earliest);
+        if self.slots.overflow_due < earliest {
+            earliest = look(Self::OVERFLOW_SLOT, self.slots.overflow_due, earliest);
         }
         earliest
     }
 
     #[inline]
     fn fast_slot(&self) -> usize {
-        index::<SLOTS>(self.hand)
+        index::<SLOTS>(self.slots.hand)
     }
 
     /// Deals the slots of the slower rings that the hand has come to.
+    #[inline]
     fn cascade(&mut self) {
-        if self.hand == self.overflow_due {
-            self.overflow_due = NEVER;
+        if index::<SLOTS>(self.slots.hand) == 0 {
+            self.deal_slower();
+        }
+    }
+
+    fn deal_slower(&mut self) {
+        if self.slots.hand == self.slots.overflow_due {
+            self.slots.overflow_due = NEVER;
             self.deal(Self::OVERFLOW_SLOT);
         }
         for ring in (1..RINGS).rev() {
             let bits = Self::BITS * level(ring);
-            if self.hand.trailing_zeros() >= bits {
-                self.deal(ring * SLOTS + index::<SLOTS>(self.hand >> bits));
+            if self.slots.hand.trailing_zeros() >= bits {
+                self.deal(ring * SLOTS + index::<SLOTS>(self.slots.hand >> bits));
             }
         }
     }
 
     /// Places all timers of a slot anew, and forgets those that do not run.
     fn deal(&mut self, slot: usize) {
-        let mut list = self.slots.detach(slot);
-        let mut places = [0; BLOCK_ENTRIES];
-        loop {
-            let count = self.slots.take(&mut list, BLOCK_ENTRIES, &mut places);
-            if count == 0 {
-                return;
+        let mut top = self.slots.detach(slot);
+        while let Some(taken) = self.slots.take(&mut top, usize::MAX) {
+            if self.look_at(&taken) == NEVER {
+                for word in 0..taken.len() {
+                    let place = self.slots.taken(&taken)[word];
+                    self.settle(place, NONE_DUE);
+                }
+            } else {
+                for word in 0..taken.len() {
+                    let place = self.slots.taken(&taken)[word];
+                    let timer = &mut self.timers[place as usize];
+                    (timer.slot, self.positions[place as usize]) =
+                        self.slots.enter(place, timer.deadline);
+                }
             }
-            self.settle(&places[..count], NONE_DUE, |_| {});
+            self.slots.release(&taken);
         }
     }
 
     /// Empties the slot under the hand into a vector; returns how many timers expired.
+    #[inline]
     pub(super) fn empty_into(&mut self, budget: usize, expired: &mut Vec<Expiry<TIMERS>>) -> usize {
         let before = expired.len();
         let slot = self.fast_slot();
-        let mut list = self.slots.detach(slot);
-        let mut places = [0; BLOCK_ENTRIES];
-        loop {
-            let left = budget - (expired.len() - before);
-            let count = self.slots.take(&mut list, left.min(BLOCK_ENTRIES), &mut places);
-            if count == 0 {
-                self.slots.attach(slot, list);
-                return expired.len() - before;
+        let mut top = self.slots.detach(slot);
+        while let Some(taken) = self.slots.take(&mut top, budget - (expired.len() - before)) {
+            if taken.len() > FEW && self.look_at(&taken) <= self.slots.hand {
+                self.expire_all(&taken, expired);
+            } else {
+                for word in 0..taken.len() {
+                    let place = self.slots.taken(&taken)[word];
+                    if let Some(expiry) = self.settle(place, self.slots.hand) {
+                        expired.push(expiry);
+                    }
+                }
             }
-            expired.reserve(count);
-            self.settle(&places[..count], self.hand, |expiry| expired.push(expiry));
+            self.slots.release(&taken);
+        }
+        self.slots.attach(slot, top);
+        expired.len() - before
+    }
+
+    /// The latest deadline of some timers, or [`NEVER`] if one of them does not run.
+    ///
+    /// Nothing but loads that do not wait for each other: what comes after finds the timers near.
+    #[inline]
+    fn look_at(&self, taken: &Taken) -> u64 {
+        let timers = self.slots.taken(taken).iter().map(|&place| &self.timers[place as usize]);
+        timers.fold(0, |latest, timer| {
+            latest.max(timer.deadline | u64::from(timer.generation % 2).wrapping_sub(1))
+        })
+    }
+
+    /// Expires timers that run and are all due.
+    #[inline]
+    fn expire_all(&mut self, taken: &Taken, expired: &mut Vec<Expiry<TIMERS>>) {
+        let places = self.slots.taken(taken);
+        expired.extend(places.iter().map(|&place| Expiry::unpack(self.expiries[place as usize])));
+        for &place in places {
+            let timer = &mut self.timers[place as usize];
+            timer.generation = timer.generation.wrapping_add(1);
+            timer.slot = NO_SLOT;
+            self.free.push(place);
         }
     }
 
@@ -155,9 +214,7 @@ impl<
         let mut expired = 0;
         while expired < budget {
             let Some(place) = self.slots.pop(self.fast_slot()) else { break };
-            let mut due = None;
-            self.settle(&[place], self.hand, |expiry| due = Some(expiry));
-            if let Some(expiry) = due {
+            if let Some(expiry) = self.settle(place, self.slots.hand) {
                 expired += 1;
                 callback(self, expiry);
             }
@@ -165,103 +222,22 @@ impl<
         expired
     }
 
-    /// Expires those of the timers that are due at `due`, places the others anew, and forgets
-    /// those that do not run. None of them has an entry any more.
+    /// Expires a timer if it is due at `due`, places it anew if not, and forgets it if it does not
+    /// run. It has no entry any more.
     #[inline]
-    fn settle(&mut self, places: &[u32], due: u64, mut on_expiry: impl FnMut(Expiry<TIMERS>)) {
-        // First nothing but loads that do not wait for each other.
-        let mut deadlines = [0; BLOCK_ENTRIES];
-        for (deadline, &place) in deadlines.iter_mut().zip(places) {
-            *deadline = self.timers[place as usize].deadline;
-        }
-        for (&place, &deadline) in places.iter().zip(&deadlines) {
-            if deadline != NEVER && deadline > due {
-                self.place(place, deadline);
-                continue;
-            }
-            let timer = &mut self.timers[place as usize];
+    fn settle(&mut self, place: u32, due: u64) -> Option<Expiry<TIMERS>> {
+        let timer = &mut self.timers[place as usize];
+        if !timer.runs() {
             timer.slot = NO_SLOT;
-            if deadline != NEVER {
-                timer.deadline = NEVER;
-                timer.generation = timer.generation.wrapping_add(1);
-                on_expiry(Expiry::unpack(self.rests[place as usize].expiry));
-                self.running -= 1;
-                self.free.push(place);
-            }
+            return None;
         }
-    }
-
-    /// The tick at which a slot is examined next. For the overflow list, and for what is left in
-    /// the slot under the hand, a tick too late: such a timer is moved rather than left.
-    #[inline]
-    pub(super) fn examined(&self, slot: u32) -> u64 {
-        if slot as usize == Self::OVERFLOW_SLOT {
-            return NEVER;
+        if timer.deadline > due {
+            (timer.slot, self.positions[place as usize]) = self.slots.enter(place, timer.deadline);
+            return None;
         }
-        let bits = Self::BITS * (slot / slot_number(SLOTS));
-        let turned = self.hand >> bits;
-        let ahead = u64::from(slot).wrapping_sub(turned).wrapping_sub(1) % SLOTS as u64 + 1;
-        (turned + ahead) << bits
+        timer.generation = timer.generation.wrapping_add(1);
+        timer.slot = NO_SLOT;
+        self.free.push(place);
+        Some(Expiry::unpack(self.expiries[place as usize]))
     }
-
-    /// Gives a timer an entry where it is examined at its deadline or as late before as possible.
-    #[inline]
-    pub(super) fn place(&mut self, place: u32, deadline: u64) {
-        let delta = deadline - self.hand;
-        let (slot, examined) = if delta < SLOTS as u64 {
-            (index::<SLOTS>(deadline), deadline)
-        } else {
-            self.slower_slot(deadline, delta)
-        };
-        self.due = self.due.min(examined);
-        let position = self.slots.push(slot, place);
-        self.timers[place as usize].slot = slot_number(slot);
-        self.rests[place as usize].position = position;
-    }
-
-    #[inline]
-    fn slower_slot(&mut self, deadline: u64, delta: u64) -> (usize, u64) {
-        let (deadline, delta) = if delta < Self::REACH {
-            (deadline, delta)
-        } else if FEATURES & OVERFLOW != 0 {
-            let examined = deadline & !(Self::REACH - 1);
-            self.overflow_due = self.overflow_due.min(examined);
-            return (Self::OVERFLOW_SLOT, examined);
-        } else {
-            // The hand is behind, so that even a valid interval leads beyond the last ring.
-            (self.hand + Self::REACH - 1, Self::REACH - 1)
-        };
-        let ring = delta.ilog2() / Self::BITS;
-        let turned = deadline >> (Self::BITS * ring);
-        (ring as usize * SLOTS + index::<SLOTS>(turned), turned << (Self::BITS * ring))
-    }
-
-    /// Moves a timer to where it is examined sooner.
-    pub(super) fn replace(&mut self, place: u32, deadline: u64) {
-        let slot = self.timers[place as usize].slot as usize;
-        let position = self.rests[place as usize].position;
-        if let Some(moved) = self.slots.remove(slot, position) {
-            self.rests[moved as usize].position = position;
-        }
-        self.place(place, deadline);
-    }
-}
-
-/// The slot that a number of turned slots ends on.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "below SLOTS")]
-fn index<const SLOTS: usize>(turned: u64) -> usize {
-    (turned % SLOTS as u64) as usize
-}
-
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "a handful of rings")]
-fn level(ring: usize) -> u32 {
-    ring as u32
-}
-
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "below 2^19")]
-fn slot_number(slot: usize) -> u32 {
-    slot as u32
 }
