@@ -64,7 +64,7 @@ impl ProcessHandle {
         unsafe { (service.table.has_ended)(service.context, process) != 0 }
     }
 
-    /// Has it end: its waits fail with [`Cancelled`]. False if it has. Main.
+    /// Has it end: its waits fail with [`Cancelled`](super::Cancelled). False if it has. Main.
     pub fn cancel(&self) -> bool {
         // SAFETY: a reference that is held.
         unsafe { (self.0.service.table.cancel)(self.0.service.context, self.0.process) }.is_ok()
