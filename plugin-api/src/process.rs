@@ -40,7 +40,7 @@
 //! follows is its [`Restart`].
 
 use core::{ffi::c_void, fmt, marker::PhantomData, time::Duration};
-use std::{panic::resume_unwind, thread};
+use std::{cell::Cell, panic::resume_unwind, rc::Rc, thread};
 
 use gristmill_abi::{
     ErrorText, Head, Status,
@@ -137,9 +137,10 @@ pub struct Process {
     pub(crate) service: Service,
     /// Events it listens for, a bit each.
     pub(crate) listening: u64,
+    /// Of these, those that are over; only the process is on this thread, so that no lock is needed.
+    over: Rc<Cell<u64>>,
     /// It knows that it is to end.
     told: bool,
-    not_send: PhantomData<*mut ()>,
 }
 
 impl fmt::Debug for Process {
@@ -325,6 +326,7 @@ impl Process {
 
     /// A number for a type of event: `wanted` if it is given and free.
     pub(crate) fn event_number(&mut self, wanted: Option<u32>) -> Result<u32, Error> {
+        self.listening &= !self.over.take();
         let free = (0..EVENTS - RESERVED).find(|bit| self.listening >> bit & 1 == 0);
         let bit = wanted.or(free).ok_or("a process listens for at most 63 types of events")?;
         self.listening |= 1 << bit;

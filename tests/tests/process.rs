@@ -114,9 +114,19 @@ fn an_unloaded_plugins_processes_are_told_unwound_and_gone() {
         assert_eq!(count(&lab, "cancelled"), 0, "its state is fresh");
         lab.run("fixture processes flood 1000000000");
     }
-    assert!(!lab.log().contains("ERROR"), "{}", lab.log());
+    assert!(!lab.log().contains(" error "), "{}", lab.log());
     traffic.flows();
     traffic.stop_whole();
+    lab.finish();
+}
+
+#[test]
+fn one_time_events_and_the_ends_of_others_are_waited_for() {
+    let lab = lab(1);
+    lab.run("fixture processes ask 200"); // More than there are numbers of events.
+    assert!(eventually(&lab, |lab| count(lab, "asked") == 200), "{}", lab.log());
+    assert!(eventually(&lab, |lab| lab.run("show process").find("Name", "child").is_none()));
+    assert!(!lab.log().contains(" error "), "{}", lab.log());
     lab.finish();
 }
 

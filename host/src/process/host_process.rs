@@ -154,6 +154,7 @@ impl Host {
         let Notice { name, plugin, what } = notice;
         let who = format!("process {name} of {plugin}");
         let ms = |time: Nanos| (time.0 + 500_000) / 1_000_000;
+        let level = if matches!(what, What::Held(_)) { Level::Warn } else { Level::Error };
         let text = match what {
             What::Ended(ending, again) => {
                 let how = match ending {
@@ -169,7 +170,7 @@ impl Host {
             What::Held(time) => format!("{who} held main for {} ms without a wait", ms(time)),
             What::NoStack(reason) => format!("{who} does not begin: {reason}"),
         };
-        self.log.write(Level::Error, "process", &text);
+        self.log.write(level, "process", &text);
     }
 
     /// Makes a process of the host's own, which begins in main's next turn and may hold it for

@@ -7,7 +7,9 @@
 
 use core::{ffi::c_void, fmt, marker::PhantomData, mem, task::Waker, time::Duration};
 use std::{
+    cell::Cell,
     collections::{VecDeque, vec_deque},
+    rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -244,7 +246,7 @@ impl Process {
     pub fn one_time<T: Send + 'static>(&mut self, name: &str) -> Result<OneTime<T>, Error> {
         let (sender, mut events) = event();
         self.listen(name, &mut events)?;
-        Ok(OneTime { sender: Some(sender), events })
+        Ok(OneTime { sender: Some(sender), events, over: Rc::clone(&self.over) })
     }
 }
 
@@ -312,6 +314,13 @@ impl<T> ExactSizeIterator for Batch<'_, T> {}
 pub struct OneTime<T: Send + 'static> {
     sender: Option<Sender<T>>,
     events: Events<T>,
+    over: Rc<Cell<u64>>,
+}
+
+impl<T: Send + 'static> Drop for OneTime<T> {
+    fn drop(&mut self) {
+        self.over.set(self.over.get() | self.events.bit);
+    }
 }
 
 impl<T: Send + 'static> OneTime<T> {
@@ -329,7 +338,6 @@ impl<T: Send + 'static> OneTime<T> {
         loop {
             let first = self.events.take(process).next();
             if let Some(event) = first {
-                process.listening &= !self.events.bit;
                 return Ok(event);
             }
             process.wait_for(&self.events)?;

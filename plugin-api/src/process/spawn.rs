@@ -1,9 +1,10 @@
 //! How a process is made, and how the host runs it.
 
-use core::{ffi::c_void, marker::PhantomData, mem, time::Duration};
+use core::{ffi::c_void, mem, time::Duration};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
 };
 
 use gristmill_abi::{
@@ -104,8 +105,8 @@ unsafe extern "C" fn entry(data: *mut c_void, error: *mut ErrorText) -> Status {
             host: body.host,
             service: body.service,
             listening: 0,
+            over: Rc::default(),
             told: false,
-            not_send: PhantomData,
         };
         (body.run)(&mut process)
     };
