@@ -1,8 +1,8 @@
 //! The clock, the timing wheel and the dynamic timers beside their peers, in one run.
 //!
 //! Prints a line `WHAT/SIZE/PEER ours=.. peer=.. ratio=..` for each comparison: nanoseconds per
-//! operation, the least of seven rounds in which all take turns; lower is better. `best-peer` is
-//! the best of the crates and the heap; `linked-wheel` is a wheel of VPP's shape, without checks of
+//! operation, the least of seven rounds in which all take turns; lower is better. `best-crate`
+//! is the best of the crates, `best-peer` of these and the heap; `linked-wheel` is a wheel of VPP's shape, without checks of
 //! handles, and `vpp-recorded` what VPP's own took on another, quiet machine; the rows `-clocks`
 //! have the same in clocks of either machine's counter.
 //!
@@ -45,15 +45,21 @@ fn main() {
     }
 }
 
-/// Prints our figure against each peer's, and against the best of them if they are several.
+/// Peers that are no crate of others.
+const OTHERS: [&str; 3] = ["vpp-recorded", "linked-wheel", "heap"];
+
+/// Prints our figure against each peer's, and against the best of them if they are several: of the
+/// crates, and of the crates and the heap.
 fn report(what: &str, ours: f64, peers: &[(&str, f64)]) {
     for (peer, figure) in peers {
         line(what, peer, ours, *figure);
     }
-    let timers = peers.iter().filter(|(peer, _)| !["vpp-recorded", "linked-wheel"].contains(peer));
-    let best = timers.clone().map(|(_, figure)| *figure).fold(f64::INFINITY, f64::min);
-    if timers.count() > 1 {
-        line(what, "best-peer", ours, best);
+    for (name, others) in [("best-crate", &OTHERS[..]), ("best-peer", &OTHERS[..2])] {
+        let figures = peers.iter().filter(|(peer, _)| !others.contains(peer));
+        let figures: Vec<f64> = figures.map(|(_, figure)| *figure).collect();
+        if figures.len() > 1 {
+            line(what, name, ours, figures.into_iter().fold(f64::INFINITY, f64::min));
+        }
     }
 }
 
