@@ -122,13 +122,15 @@ impl Host {
     ///
     /// ```
     /// use std::{io::Read, net::TcpStream, os::fd::OwnedFd};
-    /// use plugin_api::{Error, Host, Interest, WatchedFile};
+    /// use plugin_api::{Error, Host, Interest, Sender, WatchedFile};
     ///
-    /// fn follow(host: &Host, socket: OwnedFd) -> Result<WatchedFile, Error> {
-    ///     host.watch("acme-control", socket, Interest::READ, |fd: std::os::fd::BorrowedFd<'_>| {
+    /// fn follow(host: &Host, socket: OwnedFd, left: Sender<()>) -> Result<WatchedFile, Error> {
+    ///     host.watch("acme-control", socket, Interest::READ, move |fd: std::os::fd::BorrowedFd<'_>| {
     ///         let mut bytes = [0; 512];
     ///         let count = TcpStream::from(fd.try_clone_to_owned()?).read(&mut bytes)?;
-    ///         if count == 0 { Err("the other end has left".into()) } else { Ok(()) }
+    ///         // At the end: let whoever keeps the watch know, who drops it.
+    ///         if count == 0 { let _ = left.send(()); }
+    ///         Ok(())
     ///     })
     /// }
     /// ```

@@ -139,6 +139,8 @@ pub struct Process {
     pub(crate) listening: u64,
     /// Of these, those that are over; only the process is on this thread, so that no lock is needed.
     over: Rc<Cell<u64>>,
+    /// How often it has begun, with this time.
+    run: u64,
     /// It knows that it is to end.
     told: bool,
 }
@@ -324,10 +326,11 @@ impl Process {
         }
     }
 
-    /// A number for a type of event: `wanted` if it is given and free.
+    /// A number for a type of event: `wanted` if that is free.
     pub(crate) fn event_number(&mut self, wanted: Option<u32>) -> Result<u32, Error> {
         self.listening &= !self.over.take();
         let free = (0..EVENTS - RESERVED).find(|bit| self.listening >> bit & 1 == 0);
+        let wanted = wanted.filter(|bit| self.listening >> bit & 1 == 0);
         let bit = wanted.or(free).ok_or("a process listens for at most 63 types of events")?;
         self.listening |= 1 << bit;
         Ok(bit)

@@ -21,7 +21,10 @@ use crate::{Error, Host, plugin::contain};
 /// A type of event, not listened for yet: where it is sent, and where it is taken.
 pub fn event<T: Send + 'static>() -> (Sender<T>, Events<T>) {
     let mailbox = Arc::new(Mailbox { state: Mutex::new(State::default()) });
-    (Sender { mailbox: Arc::clone(&mailbox) }, Events { mailbox, taken: VecDeque::new(), bit: 0 })
+    (
+        Sender { mailbox: Arc::clone(&mailbox) },
+        Events { mailbox, taken: VecDeque::new(), bit: 0, run: 0 },
+    )
 }
 
 /// Signals events to a process. Any thread; cheap to clone.
@@ -40,6 +43,8 @@ pub struct Events<T> {
     taken: VecDeque<T>,
     /// Of the process that listens; 0 before.
     bit: u64,
+    /// In which of its runs.
+    run: u64,
 }
 
 struct Mailbox<T> {
@@ -104,14 +109,15 @@ impl<T: Send + 'static> Sender<T> {
     pub fn send(&self, event: T) -> Result<(), Ended<T>> {
         let mut state = self.mailbox.lock();
         state.queue.push_back(event);
-        if let Some(waker) = state.waker.take() {
+        let waker = state.waker.take();
+        let listener = state.listener.as_ref();
+        let ended = listener.is_some_and(|listener| !listener.process.signal(1 << listener.number));
+        let refused = if ended { state.queue.pop_back() } else { None };
+        drop(state); // A waker is anybody's code.
+        if let Some(waker) = waker {
             waker.wake();
         }
-        let Some(listener) = &state.listener else { return Ok(()) };
-        if listener.process.signal(1 << listener.number) {
-            return Ok(());
-        }
-        state.queue.pop_back().map_or(Ok(()), |event| Err(Ended(event)))
+        refused.map_or(Ok(()), |event| Err(Ended(event)))
     }
 
     /// Signals an event later; it happens even if what this returns is dropped. Main.
@@ -178,7 +184,9 @@ unsafe extern "C" fn deliver<T>(data: *mut c_void, token: u64, happened: u32) ->
             return Some(event);
         }
         state.queue.push_back(event);
-        if let Some(waker) = state.waker.take() {
+        let waker = state.waker.take();
+        drop(state); // A waker is anybody's code.
+        if let Some(waker) = waker {
             waker.wake();
         }
         None
@@ -224,8 +232,10 @@ impl Process {
         if before.is_some_and(|listener| listener.process.process != own.process) {
             return Err(format!("another process listens for {name}").into());
         }
-        let number = before.map(|listener| listener.number);
-        let number = self.event_number(number)?;
+        if before.is_some() && events.run == self.run {
+            return Ok(()); // It does already.
+        }
+        let number = self.event_number(before.map(|listener| listener.number))?;
         // SAFETY: a reference that is held.
         unsafe {
             (self.service.table.name_event)(self.service.context, own.process, number, name.into())
@@ -235,7 +245,7 @@ impl Process {
         }
         state.listener = Some(Listener { process: own, number });
         drop(state);
-        events.bit = 1 << number;
+        (events.bit, events.run) = (1 << number, self.run);
         Ok(())
     }
 

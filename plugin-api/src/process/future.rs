@@ -1,4 +1,8 @@
 //! Futures in a process: a waker is an event.
+#![expect(
+    clippy::disallowed_types,
+    reason = "parking_lot is the host's; nothing here is modelled with loom"
+)]
 
 use core::{
     ffi::c_void,
@@ -8,7 +12,10 @@ use core::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use std::{sync::Arc, task::Wake};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Wake,
+};
 
 use gristmill_abi::{
     Head, Status,
@@ -19,7 +26,7 @@ use super::{
     Cancelled, Delayed, Events, Process, ProcessHandle, ProcessOptions, Reference, Service, Stop,
     WAKE, events::signal_later, nothing,
 };
-use crate::{Error, Host};
+use crate::{Error, Host, plugin::contain};
 
 /// Wakes a process by its own event. Any thread.
 struct Signal(Reference);
@@ -118,17 +125,33 @@ impl AsyncProcess {
 pub struct Sleep {
     process: AsyncProcess,
     time: Duration,
-    timer: Option<(Arc<AtomicBool>, Delayed)>,
+    timer: Option<(Arc<Timer>, Delayed)>,
+}
+
+/// Whether the time has passed, and who waits for it.
+#[derive(Debug, Default)]
+struct Timer {
+    over: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Timer {
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if let Some((over, _)) = &self.timer {
-            return if over.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending };
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some((timer, _)) = &self.timer {
+            *timer.waker() = Some(context.waker().clone());
+            let over = timer.over.load(Ordering::Relaxed);
+            return if over { Poll::Ready(()) } else { Poll::Pending };
         }
-        let over = Arc::new(AtomicBool::new(false));
+        let timer = Arc::new(Timer::default());
+        *timer.waker() = Some(context.waker().clone());
         let own = &self.process.own;
         let service: Service = own.service;
         let spec = DelayedEvent {
@@ -137,12 +160,12 @@ impl Future for Sleep {
             events: WAKE,
             delay_ns: u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX),
             deliver,
-            data: Arc::into_raw(Arc::clone(&over)).cast_mut().cast(),
+            data: Arc::into_raw(Arc::clone(&timer)).cast_mut().cast(),
             token: 0,
         };
         match signal_later(&self.process.host, service, &spec) {
             Ok(delayed) => {
-                self.timer = Some((over, delayed));
+                self.timer = Some((timer, delayed));
                 Poll::Pending
             }
             Err(error) => {
@@ -165,12 +188,18 @@ impl Drop for Sleep {
 /// The time has passed, or is not waited for any more.
 ///
 /// # Safety
-/// `data` is a count of an `AtomicBool`, which ends with this.
+/// `data` is a count of a `Timer`, which ends with this.
 unsafe extern "C" fn deliver(data: *mut c_void, _: u64, happened: u32) -> Status {
     // SAFETY: by the caller's promise.
-    let over = unsafe { Arc::from_raw(data.cast::<AtomicBool>()) };
-    over.store(happened != 0, Ordering::Relaxed);
-    Status::OK
+    let timer = unsafe { Arc::from_raw(data.cast::<Timer>()) };
+    timer.over.store(happened != 0, Ordering::Relaxed);
+    let wake = || {
+        let waker = timer.waker().take();
+        if let Some(waker) = waker.filter(|_| happened != 0) {
+            waker.wake();
+        }
+    };
+    contain(wake).map_or(Status::PANICKED, |()| Status::OK)
 }
 
 impl<T> Events<T> {

@@ -24,6 +24,8 @@ struct Body {
     host: Host,
     service: Service,
     run: Box<Run>,
+    /// How often it has begun.
+    runs: u64,
 }
 
 impl Host {
@@ -41,7 +43,7 @@ impl Host {
     ) -> Result<ProcessHandle, Error> {
         let (table, context) = self.builtin::<ProcessService>("process", "^1")?;
         let service = Service { table, context };
-        let body = Body { host: *self, service, run: Box::new(run) };
+        let body = Body { host: *self, service, run: Box::new(run), runs: 0 };
         let data = Box::into_raw(Box::new(body));
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let (restart, first, longest) = match options.restart {
@@ -100,12 +102,14 @@ unsafe extern "C" fn entry(data: *mut c_void, error: *mut ErrorText) -> Status {
     let body = unsafe { &mut *data.cast::<Body>() };
     // SAFETY: the host passes room for an error.
     let error = unsafe { &mut *error };
+    body.runs += 1;
     let run = || {
         let mut process = Process {
             host: body.host,
             service: body.service,
             listening: 0,
             over: Rc::default(),
+            run: body.runs,
             told: false,
         };
         (body.run)(&mut process)
