@@ -348,6 +348,11 @@ impl Running {
     /// Takes everything down; gives the buffers that did not come back, which is a bug.
     pub fn end(mut self) -> usize {
         let host = self.main.control.host;
+        // Sessions first: a command that waits is a plugin's, and ends while that is there.
+        if let Some(server) = self.main.server.take() {
+            server.close(&mut self.main.control);
+        }
+        host.processes.revoke(Owner::HOST, |notice| host.tell_of_process(notice));
         self.main.control.shut_down();
         host.stop.store(true, Ordering::Relaxed);
         for (thread, handle) in self.workers.drain(..) {
@@ -361,10 +366,6 @@ impl Running {
         }
         drop(self.looked_after);
         drop(self.watchdog); // The workers, which knew it too, have ended.
-        if let Some(server) = self.main.server.take() {
-            server.close(&mut self.main.control);
-        }
-        host.processes.revoke(Owner::HOST, |notice| host.tell_of_process(notice));
         // SAFETY: main's loop has ended.
         drop(unsafe { Box::from_raw(self.main_thread) });
         host.retire();

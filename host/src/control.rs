@@ -96,10 +96,12 @@ impl Control {
             .collect();
         for (name, owner) in owners {
             self.host.close_calls(owner); // Or a thread of it might wait for main for ever.
-            if let Some(loaded) = self.plugins.remove(&name) {
+            let loaded = self.plugins.remove(&name);
+            if let Some(loaded) = &loaded {
                 loaded.generation.stop();
             }
             self.revoke(owner);
+            drop(loaded); // Its state ends after all that uses it, and outside of any lock.
         }
         self.host.end_calls();
     }

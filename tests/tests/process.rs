@@ -81,7 +81,7 @@ fn events_from_everywhere(workers: u32) {
     let all = events(&lab);
     let sent = |name: &str| all.iter().filter(|row| row.0 == name).map(|row| row.1).sum::<u64>();
     assert_eq!((sent("thread"), sent("file"), sent("delayed")), (2 * each, 100, 50));
-    assert!(sent("node") > 1000, "{all:?}");
+    assert!(sent("node") > 10, "{all:?}");
     assert_eq!(count(&lab, "out-of-order"), 0);
     assert!(count(&lab, "batches") < sent("thread"), "a batch is all that has come");
     assert!(eventually(&lab, |lab| count(lab, "slept") > 10), "futures sleep");

@@ -45,8 +45,13 @@ impl Session {
                 .filter(|(view, _)| Some(*view) != timer.as_ref().map(|&(view, _)| view));
             if let Some((view, own)) = own {
                 let watched = process.watch("cli-live-view", own.as_fd(), CHANGED);
-                let watched = watched.map_err(|error| refused(process, error));
-                timer = Some((view, watched.ok()));
+                match watched {
+                    Ok(watched) => timer = Some((view, watched)),
+                    Err(error) => {
+                        refused(process, error); // The client, which waits for more, sees the end.
+                        return Ok(());
+                    }
+                }
             } else if self.timer().is_none() {
                 timer = None;
             }

@@ -30,6 +30,11 @@ impl Thread {
         self.shared.watch.begin_turn();
         now
     }
+
+    /// Nodes run from now on: what was done before is not theirs.
+    pub(super) fn begin_nodes(&mut self) {
+        self.last = self.clock.cycles();
+    }
 }
 
 /// Dispatches the nodes that come before all inputs.

@@ -19,6 +19,7 @@ use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
+    thread::{self, ThreadId},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -126,6 +127,8 @@ struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
     running: Option<FileId>,
+    /// Taken away by this thread, and being told so.
+    closing: Option<(FileId, ThreadId)>,
     /// Closed by the host, the newest last.
     closed: VecDeque<FileReport>,
     closed_count: u64,
@@ -231,7 +234,12 @@ impl Files {
         if let Some(file) = &removed {
             let _ = self.watch.remove(file.fd.as_fd()); // It is closed next.
         }
-        while table.running == Some(id) && current_thread() != Some(self.thread) {
+        let (own, here) = (current_thread() == Some(self.thread), thread::current().id());
+        let busy = |table: &Table| {
+            let closing = table.closing.filter(|&(closing, by)| closing == id && by != here);
+            (table.running == Some(id) && !own) || closing.is_some()
+        };
+        while busy(&table) {
             self.ended.wait(&mut table);
         }
         drop(table);
@@ -249,7 +257,19 @@ impl Files {
             });
             own.collect()
         };
-        own.into_iter().filter(|(id, functions)| self.remove(*id) && functions.close()).count()
+        own.into_iter().filter(|(id, functions)| self.close(*id, functions)).count()
+    }
+
+    /// Removes a descriptor and tells so; whoever removes it meanwhile waits until that is over.
+    fn close(&self, id: FileId, functions: &Arc<dyn FileFunctions>) -> bool {
+        self.table.lock().closing = Some((id, thread::current().id()));
+        let removed = self.remove(id);
+        if removed {
+            functions.close();
+        }
+        self.table.lock().closing = None;
+        self.ended.notify_all();
+        removed
     }
 
     /// What `show files` shows of this thread.
@@ -293,9 +313,21 @@ impl Files {
         drop(table);
         let job = Job { what: "descriptor", name: &name, owner, longest: None };
         let called = watchdog::job(&job, || functions.handle(event));
-        let mut table = self.table.lock();
-        table.running = None;
+        let fault = self.called(id, event, called, &functions);
+        self.table.lock().running = None;
         self.ended.notify_all();
+        fault
+    }
+
+    /// What a call leads to; its descriptor counts as running until all of it has been told.
+    fn called(
+        &self,
+        id: FileId,
+        event: FileEvent,
+        called: Called,
+        functions: &Arc<dyn FileFunctions>,
+    ) -> Option<FileFault> {
+        let mut table = self.table.lock();
         let file = table.file(id)?;
         let failed = matches!(called, Called::Failed | Called::Panicked);
         file.report.failures += u64::from(failed);
@@ -324,10 +356,9 @@ impl Files {
 }
 
 impl dyn FileFunctions {
-    /// Tells that the host has closed the descriptor; true.
-    fn close(&self) -> bool {
+    /// Tells that the host has closed the descriptor.
+    fn close(&self) {
         let _ = self.handle(FileEvent::Closed); // Nothing is left that it could fail for.
-        true
     }
 }
 

@@ -67,14 +67,17 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         unsafe { &mut *thread }.look_at_descriptors(main.control.host);
         // SAFETY: by the caller's promise; no reference is in use.
         unsafe { serve_descriptors(thread, main.control.host, &mut |ready| main.serve(ready)) };
+        // No frame is pending here nor after the timers: a process may change the graph.
+        let ran = main.run_processes(&shared.watch, now);
+        if ran > 0 {
+            // SAFETY: as above; what processes took is not the next node's.
+            unsafe { &mut *thread }.begin_nodes();
+        }
         main.control.host.set_in_nodes(true);
         // SAFETY: by the caller's promise, here and below; no reference is in use.
         unsafe { dispatch::poll_pre_inputs(thread) };
         // SAFETY: as above.
         unsafe { dispatch::poll_inputs(thread) }; // rx
-        main.control.host.set_in_nodes(false);
-        let ran = main.run_processes(&shared.watch, now);
-        main.control.host.set_in_nodes(true);
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
@@ -85,6 +88,7 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         if expired + ran > 0 {
             this.stay_awake();
         }
+        this.hurried = ran > 0;
         this.rest_until(main.control.host, wake_at);
         if main.control.host.link_news.is_some() {
             main.control.tell_links();

@@ -145,6 +145,8 @@ pub struct Thread {
     pub(super) moved: usize,
     /// Turns since it moved a packet.
     pub(super) quiet: u32,
+    /// Processes ran in its last turn.
+    pub(super) hurried: bool,
     /// What it sleeps on.
     pub poller: Poller,
     /// Descriptors with functions that it serves.
@@ -186,6 +188,7 @@ impl Thread {
             clock,
             moved: 0,
             quiet: 0,
+            hurried: false,
             poller,
             files,
             shared,

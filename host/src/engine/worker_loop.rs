@@ -122,7 +122,9 @@ impl Thread {
     /// Looks at the descriptors, without waiting, now and then: a thread that does not come to
     /// sleep learns of them here.
     pub(super) fn look_at_descriptors(&mut self, host: &Host) {
-        if self.shared.turns.load(Ordering::Relaxed).is_multiple_of(BUSY_TURNS) {
+        // A turn with processes may take long.
+        let turns = if self.hurried { BUSY_TURNS / 64 } else { BUSY_TURNS };
+        if self.shared.turns.load(Ordering::Relaxed).is_multiple_of(turns) {
             self.wait(host, Some(Duration::ZERO));
         }
     }

@@ -67,7 +67,7 @@ pub struct Draining {
     /// Its generation.
     pub generation: Arc<Generation>,
     /// How many processes.
-    pub parked: u64,
+    pub parked: usize,
 }
 
 impl Control {
@@ -230,10 +230,9 @@ impl Control {
         // Its threads are waited for while it stops: none of them may wait for main then.
         self.host.close_calls(generation.owner);
         generation.stop();
-        let parked = self.host.processes.parked();
         self.revoke(generation.owner);
         self.plugins.remove(name);
-        let parked = self.host.processes.parked() - parked;
+        let parked = self.host.processes.parked(generation.owner);
         if parked > 0 {
             // Their frames may use it for ever, though they never run again.
             self.draining.push(Draining { generation: Arc::clone(&generation), parked });

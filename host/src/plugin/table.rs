@@ -1,5 +1,5 @@
-//! What plugins call: the host's table and its services, each function of which catches its own
-//! panics and checks what it is given.
+//! What plugins call: the host's table and its services. Each function checks what it is given and
+//! catches its own panics, but for the few that look something up and have none.
 #![expect(unsafe_code, reason = "called by plugins, with what they have")]
 
 mod file;

@@ -36,8 +36,10 @@ pub const WATCHDOG: Nanos = Nanos(10_000_000);
 /// ```compile_fail
 /// use gristmill::process::{Context, Request};
 ///
+/// use gristmill::cli::Lend as _;
+///
 /// fn list(cx: &mut Context) {
-///     let plugins = &cx.control().plugins;
+///     let plugins = cx.lend(|control| &control.plugins);
 ///     let _ = cx.wait(Request::default());
 ///     assert!(plugins.is_empty()); // They may have been loaded meanwhile.
 /// }
@@ -59,11 +61,11 @@ impl Context {
         self.0
     }
 
-    /// What main alone has, until the next wait.
+    /// What main alone has. Only `lend` asks, which holds the process meanwhile.
     ///
     /// # Panics
     /// Outside of the main loop, where it is not lent.
-    pub fn control(&mut self) -> &mut Control {
+    fn control(&mut self) -> &mut Control {
         let control = self.0.processes.control();
         assert!(!control.is_null(), "main lends it for its passes");
         // SAFETY: main lent it for the pass in which this runs, and does not touch it meanwhile;

@@ -236,13 +236,14 @@ impl Processes {
     /// Ends all processes of `owner` and forgets them, and what was to happen later; gives those
     /// that are parked because they waited on. Main, in none of these processes.
     pub fn revoke(&self, owner: Owner, mut tell: impl FnMut(Notice)) -> Vec<String> {
+        self.main.with(|main| main.scheduler.closed.insert(owner));
         for later in self.main.with(|main| main.scheduler.take_back_all(owner)) {
             later.deliver.call(false);
         }
         let mut parked = Vec::new();
         for report in self.report().into_iter().filter(|report| report.owner == owner) {
             let process = report.process;
-            let before = self.parked();
+            let before = self.parked(owner);
             process.held.store(0, Ordering::Release);
             self.cancel(&process);
             // It does not come to wait again: one resume is its last.
@@ -257,7 +258,7 @@ impl Processes {
             let runs = |main: &mut Main| {
                 main.scheduler.process(&process).is_some_and(|own| own.state == State::Running)
             };
-            if self.parked() > before || self.main.with(runs) {
+            if self.parked(owner) > before || self.main.with(runs) {
                 parked.push(report.name);
             }
             drop(self.main.with(|main| main.scheduler.forget(&process))); // Calls the plugin.
@@ -283,9 +284,14 @@ impl Processes {
         self.main.with(|main| main.scheduler.all().map(Process::report).collect())
     }
 
-    /// Processes that were parked since the start. Main.
-    pub fn parked(&self) -> u64 {
-        self.main.with(|main| main.scheduler.parked)
+    /// Processes of `owner` that were parked. Main.
+    pub fn parked(&self, owner: Owner) -> usize {
+        self.main.with(|main| main.scheduler.parked.iter().filter(|&&of| of == owner).count())
+    }
+
+    /// Whether `owner` is gone, or going, and makes nothing any more. Main.
+    pub fn is_closed(&self, owner: Owner) -> bool {
+        self.main.with(|main| main.scheduler.closed.contains(&owner))
     }
 }
 

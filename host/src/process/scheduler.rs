@@ -14,7 +14,7 @@
 //! the queue is empty or the pass has had its share; what is left runs in the next pass, and packets
 //! are served in between.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use plugin_api::wheel::{Expiry, Wheel1t3w1024slOv};
 
@@ -33,7 +33,7 @@ use super::{
     body::{Body, Ending, Fiber, fiber},
     report::Counts,
 };
-use crate::{sync::Arc, time::Nanos};
+use crate::{graph::Owner, sync::Arc, time::Nanos};
 
 /// A tick of the processes' wheel.
 pub(super) const TICK: u64 = 10_000;
@@ -67,7 +67,10 @@ pub(super) struct Scheduler {
     number: u64,
     /// The processes that run: the last one, resumed by the one before it.
     pub(super) running: Vec<u32>,
-    pub(super) parked: u64,
+    /// Owners of processes that were parked.
+    pub(super) parked: Vec<Owner>,
+    /// Owners that are gone, and make nothing any more.
+    pub(super) closed: HashSet<Owner>,
 }
 
 impl Scheduler {
@@ -85,7 +88,8 @@ impl Scheduler {
             stacks: StackPool::new(STACKS_KEPT),
             number: 0,
             running: Vec::new(),
-            parked: 0,
+            parked: Vec::new(),
+            closed: HashSet::new(),
         }
     }
 
@@ -240,8 +244,10 @@ impl Scheduler {
             Err(error) => {
                 process.body = Some(body);
                 let reason = error.to_string();
+                process.began = now;
                 let (name, plugin) = (process.spec.name.clone(), process.spec.plugin.clone());
-                let refused = Refused { name, plugin, reason };
+                let process = Arc::clone(&process.shared);
+                let refused = Refused { name, plugin, reason, process };
                 self.end(place, now, &Ending::Failed(String::new()));
                 Err(refused)
             }
@@ -329,6 +335,7 @@ pub(super) struct Refused {
     pub(super) name: String,
     pub(super) plugin: String,
     pub(super) reason: String,
+    pub(super) process: Arc<ProcessShared>,
 }
 
 fn index(place: usize) -> u32 {

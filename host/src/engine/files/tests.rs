@@ -217,16 +217,16 @@ fn removal_from_another_thread_waits_for_the_function() {
             let start = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let past = || rustix::time::clock_gettime(rustix::time::ClockId::Monotonic) - start;
             while Duration::try_from(past()).unwrap() < Duration::from_millis(20) {
-                std::thread::yield_now();
+                thread::yield_now();
             }
             flags.1.store(true, Ordering::Release);
         }
         Called::Done
     });
     let files = Arc::clone(&bench.files);
-    let remover = std::thread::spawn(move || {
+    let remover = thread::spawn(move || {
         while !running.load(Ordering::Acquire) {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         assert!(files.remove(id));
         assert!(ended.load(Ordering::Acquire), "removed while its function ran");

@@ -50,6 +50,8 @@ const STACK: u64 = 128 << 10;
 enum ProcessError {
     #[error("processes are made on the main thread")]
     Thread,
+    #[error("the plugin is being unloaded")]
+    Unloading,
     #[error("{0} bytes of stack: it takes {min} to {max}", min = Stack::MIN, max = Stack::MAX)]
     Stack(u64),
     #[error(transparent)]
@@ -116,6 +118,9 @@ unsafe extern "C" fn create(
         let spec = unsafe { &*spec };
         if !host.processes.is_here() {
             return Err(ProcessError::Thread);
+        }
+        if host.processes.is_closed(Owner(plugin)) {
+            return Err(ProcessError::Unloading);
         }
         let asked = if spec.stack_size == 0 { STACK } else { spec.stack_size };
         let stack_size = usize::try_from(asked).unwrap_or(usize::MAX);
@@ -227,6 +232,9 @@ unsafe extern "C" fn signal_later(
         }
         if events == 0 {
             return Err(ProcessError::NoEvent);
+        }
+        if host.processes.is_closed(Owner(plugin)) {
+            return Err(ProcessError::Unloading);
         }
         // SAFETY: the plugin's own; what is left of it when its generation ends is taken back.
         let deliver = Deliver::Plugin(unsafe { PluginDeliver::of(event) });

@@ -93,6 +93,8 @@ impl Processes {
         let (place, mut fiber, woken) = match next? {
             Ok(next) => next,
             Err(refused) => {
+                let forgotten = self.main.with(|main| main.scheduler.forget(&refused.process));
+                drop(forgotten); // Calls the plugin.
                 let what = What::NoStack(refused.reason);
                 tell(Notice { name: refused.name, plugin: refused.plugin, what });
                 return Some(now);

@@ -25,7 +25,8 @@ impl Scheduler {
         match step {
             Step::Suspended(()) if process.state == State::Parked => {
                 drop(fiber); // Leaves its frames where they are.
-                self.parked += 1;
+                let owner = process.spec.owner;
+                self.parked.push(owner);
                 self.tell_joiners(place);
                 Some(Ending::Parked)
             }
@@ -77,6 +78,9 @@ impl Scheduler {
 
     /// Moves a process to the front of the queue; false if it is not in it.
     pub(in crate::process) fn hurry(&mut self, shared: &ProcessShared) -> bool {
+        if self.process(shared).is_none() {
+            return false; // The place may be another one's.
+        }
         let at = self.ready.iter().position(|&place| place == shared.place);
         if let Some(place) = at.and_then(|at| self.ready.remove(at)) {
             self.ready.push_front(place);

@@ -384,7 +384,7 @@ fn a_process_that_waits_on_though_it_is_to_end_is_parked_and_counted() {
     let parked = bench.processes.revoke(Owner(8), |_| ());
     assert!(parked.is_empty() && bench.state(&process) == Some(State::Waiting));
     let parked = bench.processes.revoke(Owner(7), |notice| bench.told.borrow_mut().push(notice));
-    assert_eq!((parked, bench.processes.parked()), (vec!["deaf".to_owned()], 1));
+    assert_eq!((parked, bench.processes.parked(Owner(7))), (vec!["deaf".to_owned()], 1));
     assert_eq!(bench.told.borrow()[0].what, What::Ended(Ending::Parked, None));
     assert!(bench.processes.report().is_empty(), "the joiner was told to end and did");
     assert_eq!(Rc::strong_count(&kept), 3, "its frames stay as they are");
