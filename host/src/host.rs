@@ -292,9 +292,10 @@ impl Host {
         }
     }
 
-    /// Wakes main if it sleeps.
+    /// Wakes main if it sleeps. Any thread; takes no lock, for nodes signal events.
+    #[inline]
     pub fn ring_main(&self) {
-        self.ring(0);
+        self.rpc.ring_main();
     }
 
     /// Name of the plugin that `owner` is a generation of; `host` for the host itself.

@@ -213,10 +213,16 @@ impl Rpc {
         drop(entry);
         pushed.map_err(|call| Refused { call, reason: Reason::Full })?;
         count(&self.counters.queued);
+        self.ring_main();
+        Ok(())
+    }
+
+    /// Wakes main if it sleeps. Any thread; takes no lock.
+    #[inline]
+    pub fn ring_main(&self) {
         if let Some(main) = self.main.get() {
             main.ring();
         }
-        Ok(())
     }
 
     /// Leaves a call in the queue; waits until there is room, or none will come.
