@@ -132,7 +132,7 @@ impl Thread {
     /// Waits for the descriptors.
     pub(super) fn wait(&mut self, host: &Host, timeout: Option<Duration>) {
         if let Err(error) = self.poller.wait(timeout) {
-            // Whatever the thread sleeps for is level-triggered, so nothing is lost.
+            // What was not reported is the system's still, so nothing is lost.
             host.log.write(Level::Error, "poller", error.to_string());
         }
     }

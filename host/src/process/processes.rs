@@ -241,8 +241,11 @@ impl Processes {
             later.deliver.call(false);
         }
         let mut parked = Vec::new();
-        for report in self.report().into_iter().filter(|report| report.owner == owner) {
-            let process = report.process;
+        let own: Vec<_> = self.main.with(|main| {
+            let own = main.scheduler.all().filter(|process| process.spec.owner == owner);
+            own.map(|process| (process.spec.name.clone(), Arc::clone(&process.shared))).collect()
+        });
+        for (name, process) in own {
             let before = self.parked(owner);
             process.held.store(0, Ordering::Release);
             self.cancel(&process);
@@ -259,7 +262,7 @@ impl Processes {
                 main.scheduler.process(&process).is_some_and(|own| own.state == State::Running)
             };
             if self.parked(owner) > before || self.main.with(runs) {
-                parked.push(report.name);
+                parked.push(name);
             }
             drop(self.main.with(|main| main.scheduler.forget(&process))); // Calls the plugin.
         }

@@ -52,7 +52,7 @@ impl Processes {
     /// Takes what other threads have signalled and what is due; whether anybody is to be resumed.
     #[inline]
     fn collect(&self, now: Nanos) -> bool {
-        let (ready, ended) = self.main.with(|main| {
+        let (ready, some_due, ended) = self.main.with(|main| {
             let Main { scheduler, taken, due, .. } = main;
             let mut ended = Vec::new();
             self.signals.take(taken, |process, events| {
@@ -63,16 +63,22 @@ impl Processes {
                 }
             });
             scheduler.expire(now, due);
-            (scheduler.has_ready(), ended)
+            (scheduler.has_ready(), !due.is_empty(), ended)
         });
         drop(ended); // Calls the plugin.
-        let mut some = ready;
-        while let Some(later) = self.main.with(|main| main.due.pop_front()) {
-            later.deliver.call(true); // So does this.
-            self.main.with(|main| main.scheduler.signal(&later.process, later.events));
-            some = true;
+        if some_due {
+            self.deliver();
         }
-        some
+        ready || some_due
+    }
+
+    /// Has the events happen whose time has come.
+    #[cold]
+    fn deliver(&self) {
+        while let Some(later) = self.main.with(|main| main.due.pop_front()) {
+            later.deliver.call(true); // Calls the plugin.
+            self.main.with(|main| main.scheduler.signal(&later.process, later.events));
+        }
     }
 
     /// Resumes the first in the queue; when it was done, `None` if there is none.
