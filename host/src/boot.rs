@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use plugin_api::ThreadIndex;
+use plugin_api::{Interest, ThreadIndex};
 use rustix::{
     io::Errno,
     thread::{CpuSet, gettid, sched_setaffinity},
@@ -26,7 +26,7 @@ use crate::{
     engine::{
         Thread, ThreadShared,
         main_loop::{CLI, LINKS, MainLoop, SIGNAL, Tick, main_loop},
-        poller::{Interest, Poller},
+        poller::Poller,
         watchdog::{Ticker, Watchdog},
         worker_loop::worker_loop,
     },

@@ -3,14 +3,12 @@
 use std::{collections::BTreeMap, io, os::fd::BorrowedFd, sync::Arc};
 
 use gristmill_abi::host::HostTable;
+use plugin_api::Interest;
 
 use crate::{
     cli::{self, Builtin, CommandError, Context, Names, Registry},
     config::Config,
-    engine::{
-        files::Files,
-        poller::{self, Token},
-    },
+    engine::{files::Files, poller::Token},
     host::Host,
     plugin::{
         Images, Ownership, SearchPath, Trust,
@@ -139,17 +137,12 @@ impl Context for Control {
 }
 
 impl cli::Watch for Control {
-    fn watch(&mut self, fd: BorrowedFd<'_>, interest: cli::Interest, token: u64) -> io::Result<()> {
-        Ok(self.files.watch().add(fd, Token(token), translate(interest))?)
+    fn watch(&mut self, fd: BorrowedFd<'_>, interest: Interest, token: u64) -> io::Result<()> {
+        Ok(self.files.watch().add(fd, Token(token), interest)?)
     }
 
-    fn rewatch(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        interest: cli::Interest,
-        token: u64,
-    ) -> io::Result<()> {
-        Ok(self.files.watch().modify(fd, Token(token), translate(interest))?)
+    fn rewatch(&mut self, fd: BorrowedFd<'_>, interest: Interest, token: u64) -> io::Result<()> {
+        Ok(self.files.watch().modify(fd, Token(token), interest)?)
     }
 
     fn unwatch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -160,8 +153,4 @@ impl cli::Watch for Control {
         session.spawn(self.host);
         None
     }
-}
-
-fn translate(interest: cli::Interest) -> poller::Interest {
-    poller::Interest { read: interest.read, write: interest.write, edge: false }
 }

@@ -14,10 +14,11 @@ use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
 use gristmill::cli::{
-    Access, Builtin, CommandError, Context, Interest, Names, Options, Registry, Role, Server,
-    Table, Watch, basics,
+    Access, Builtin, CommandError, Context, Names, Options, Registry, Role, Server, Table, Watch,
+    basics,
 };
 use gristmill::cli::{Cell, Column};
+use plugin_api::Interest;
 use rustix::event::{PollFd, PollFlags};
 
 /// A user and a group without rights.

@@ -13,7 +13,7 @@ use gristmill_abi::{
 
 use crate::{Error, Host, LogLevel, ThreadIndex, plugin::contain};
 
-/// What a descriptor is watched for.
+/// What a descriptor is watched for; errors and a closed end are always reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     /// Bytes to read, or the end.

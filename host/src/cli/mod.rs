@@ -32,7 +32,7 @@ pub use parse::UsageError;
 pub use peer::{Access, Peer};
 pub use registry::{RegisterError, Registry};
 pub use script::run_script;
-pub use server::{Interest, Options, Server, Watch};
+pub use server::{Options, Server, Watch};
 pub use session::Session;
 pub use socket::{BindError, Listener};
 pub use table::{Align, Answer, Cell, Column, Table};

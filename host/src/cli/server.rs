@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millctl::protocol::Reply;
+use plugin_api::Interest;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags};
@@ -23,22 +24,6 @@ use super::socket::{BindError, Listener};
 
 /// Connections accepted at once; the others wait for the next time round.
 const ACCEPT_MAX: usize = 16;
-
-/// What to wait for on a descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interest {
-    /// That it can be read.
-    pub read: bool,
-    /// That it can be written.
-    pub write: bool,
-}
-
-impl Interest {
-    /// Something to read.
-    pub const READ: Self = Self { read: true, write: false };
-    /// Room to write.
-    pub const WRITE: Self = Self { read: false, write: true };
-}
 
 /// A poller that tells when descriptors are ready: level-triggered, errors and hang-ups always.
 pub trait Watch {

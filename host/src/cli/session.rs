@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use millctl::protocol::{self, FILES_MAX, LENGTH_BYTES, ProtocolError, REPLY_MAX, REQUEST_MAX};
 use millctl::protocol::{Reply, Request};
+use plugin_api::Interest;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::command::{Caller, CommandError};
 use super::execute::{Flow, Lend, Live, execute};
-use super::server::Interest;
 use super::table::Answer;
 use crate::time::IntervalTimer;
 

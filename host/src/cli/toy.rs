@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use plugin_api::Interest;
+
 use super::{
-    Builtin, Cell, Column, CommandError, Context, Interest, Names, Registry, Role, Table, Watch,
-    basics,
+    Builtin, Cell, Column, CommandError, Context, Names, Registry, Role, Table, Watch, basics,
 };
 
 /// The context.

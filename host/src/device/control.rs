@@ -10,10 +10,11 @@ use gristmill_abi::{
     declaration::{NextDecl, next_kind, notice},
     text::Opaque,
 };
+use plugin_api::Interest;
 
 use super::{DeviceOps, Interface, NewInterface, input_node, output_node};
 use crate::{
-    engine::poller::{Interest, Token},
+    engine::poller::Token,
     graph::{NodeIndex, NodeKind, Owner, PlanNext, PlanNode, Severity},
     host::{GraphError, Host},
 };

@@ -23,11 +23,11 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use plugin_api::ThreadIndex;
+use plugin_api::{Interest, ThreadIndex};
 use rustix::io::Errno;
 
 use super::{
-    poller::{Interest, Ready, Token, Watch},
+    poller::{Ready, Token, Watch},
     watchdog::{self, Job},
 };
 use crate::{graph::Owner, host::current_thread};

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use plugin_api::Interest;
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
     io::Errno,
@@ -33,28 +34,12 @@ impl Token {
     const ALARM: Self = Self(u64::MAX - 2);
 }
 
-/// What a descriptor is watched for; errors and a closed end are always reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interest {
-    /// Bytes to read.
-    pub read: bool,
-    /// Room to write.
-    pub write: bool,
-    /// Only changes are reported: once for each arrival, and not again while something is left.
-    pub edge: bool,
-}
-
-impl Interest {
-    /// Bytes to read.
-    pub const READ: Self = Self { read: true, write: false, edge: false };
-
-    fn flags(self) -> EventFlags {
-        let mut flags = EventFlags::empty();
-        flags.set(EventFlags::IN | EventFlags::RDHUP, self.read);
-        flags.set(EventFlags::OUT, self.write);
-        flags.set(EventFlags::ET, self.edge);
-        flags
-    }
+fn flags(interest: Interest) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN | EventFlags::RDHUP, interest.read);
+    flags.set(EventFlags::OUT, interest.write);
+    flags.set(EventFlags::ET, interest.edge);
+    flags
 }
 
 /// A descriptor that is ready.
@@ -82,7 +67,7 @@ impl Watch {
     /// # Errors
     /// What the system says.
     pub fn add(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Result<(), Errno> {
-        epoll::add(&*self.0, fd, EventData::new_u64(token.0), interest.flags())
+        epoll::add(&*self.0, fd, EventData::new_u64(token.0), flags(interest))
     }
 
     /// Watches a descriptor for something else.
@@ -95,7 +80,7 @@ impl Watch {
         token: Token,
         interest: Interest,
     ) -> Result<(), Errno> {
-        epoll::modify(&*self.0, fd, EventData::new_u64(token.0), interest.flags())
+        epoll::modify(&*self.0, fd, EventData::new_u64(token.0), flags(interest))
     }
 
     /// Watches it no more.

@@ -3,6 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use plugin_api::Interest;
 use rustix::io::Errno;
 
 use super::{
@@ -12,10 +13,7 @@ use super::{
 use crate::{
     cli::Lend,
     control::Control,
-    engine::{
-        files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
-        poller::Interest,
-    },
+    engine::files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
     graph::Owner,
     host::Host,
     log::Level,

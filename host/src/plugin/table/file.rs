@@ -7,14 +7,12 @@ use gristmill_abi::{
     declaration::PluginHandle,
     file::{FILE_EDGE, FILE_READ, FILE_WRITE, FileFn, FileService, FileSpec as AbiSpec},
 };
+use plugin_api::Interest;
 use rustix::io::Errno;
 
 use super::{answer, guard, host_of};
 use crate::{
-    engine::{
-        files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
-        poller::Interest,
-    },
+    engine::files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
     graph::Owner,
     host::Host,
 };
