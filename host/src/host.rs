@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -24,7 +25,7 @@ use crate::{
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
-        node::{Code, Stateless},
+        node::{Code, NodeCounts, Stateless},
         plan::{ERROR_DROP, ERROR_PUNT},
         runtime::Runtime,
     },
@@ -100,7 +101,7 @@ impl fmt::Debug for ThreadHandle {
 }
 
 /// A runtime for each thread, boxed so that the exchange is one of pointers.
-type Runtimes = Vec<Box<Runtime>>;
+type Runtimes = Vec<(u32, Box<Runtime>)>;
 
 /// The graph in force.
 #[derive(Debug, Default)]
@@ -155,7 +156,8 @@ pub struct Host {
     clock: Mutex<Clock>,
     /// For threads that have no clock of their own.
     common_clock: Mutex<ThreadClock>,
-    threads: RwLock<Vec<ThreadHandle>>,
+    /// By index: main is 0; workers come and go.
+    threads: RwLock<BTreeMap<u32, ThreadHandle>>,
     graph: Mutex<Graph>,
     main: ThreadId,
     /// Main is running nodes.
@@ -209,6 +211,7 @@ impl Host {
         let built_in = |name: &str, code, nexts| PlanNode {
             name: name.into(),
             serial: 0,
+            epoch: 0,
             owner: Owner::HOST,
             kind: NodeKind::Internal,
             code,
@@ -266,16 +269,16 @@ impl Host {
             self.link_news.set_main(Arc::clone(&shared));
             self.rpc.set_main(Arc::clone(&shared));
         }
-        self.threads.write().push(ThreadHandle { shared, files, thread });
+        let index = shared.index;
+        self.threads.write().insert(index, ThreadHandle { shared, files, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {
-            self.threads.write().pop();
-        })?;
-        Ok(())
+            self.threads.write().remove(&index);
+        })
     }
 
     /// The shared parts of all threads, main first.
     pub fn threads(&self) -> Vec<Arc<ThreadShared>> {
-        self.threads.read().iter().map(|thread| Arc::clone(&thread.shared)).collect()
+        self.threads.read().values().map(|thread| Arc::clone(&thread.shared)).collect()
     }
 
     /// Forgets the threads, whose loops have ended, and what they ran.
@@ -287,7 +290,7 @@ impl Host {
 
     /// Wakes thread `index` if it sleeps.
     pub fn ring(&self, index: u32) {
-        if let Some(thread) = self.threads.read().get(index as usize) {
+        if let Some(thread) = self.threads.read().get(&index) {
             thread.shared.ring();
         }
     }
@@ -316,18 +319,19 @@ impl Host {
 
     /// The descriptors that thread `index` watches.
     pub fn files(&self, index: u32) -> Option<Arc<Files>> {
-        self.threads.read().get(index as usize).map(|thread| Arc::clone(&thread.files))
+        self.threads.read().get(&index).map(|thread| Arc::clone(&thread.files))
     }
 
-    /// The descriptors of all threads, main's first.
-    pub fn all_files(&self) -> Vec<Arc<Files>> {
-        self.threads.read().iter().map(|thread| Arc::clone(&thread.files)).collect()
+    /// The descriptors of all threads, by thread, main's first.
+    pub fn all_files(&self) -> Vec<(u32, Arc<Files>)> {
+        let threads = self.threads.read();
+        threads.iter().map(|(&index, thread)| (index, Arc::clone(&thread.files))).collect()
     }
 
     /// Every watched descriptor, with its thread.
     pub fn watched_files(&self) -> Vec<(u32, FileReport)> {
-        let threads = (0..).zip(self.all_files());
-        threads
+        self.all_files()
+            .into_iter()
             .flat_map(|(thread, files)| {
                 files.report().watched.into_iter().map(move |file| (thread, file))
             })
@@ -437,12 +441,13 @@ impl Host {
         plan: &Plan,
         instances: &Instances,
     ) -> Result<(Instances, Runtimes), GraphError> {
-        let threads = u32::try_from(self.threads.read().len()).expect("few threads");
+        let threads: Vec<u32> = self.threads.read().keys().copied().collect();
         let interfaces = self.interfaces.read().end().max(plan.interfaces_end());
-        let instances = instances.for_plan(plan, threads)?;
-        let runtimes = (0..threads)
-            .map(|thread| compile(plan, &instances, thread, interfaces).map(Box::new))
-            .collect::<Result<_, _>>()?;
+        let instances = instances.for_plan(plan, &threads)?;
+        let runtimes = threads
+            .into_iter()
+            .map(|thread| Ok((thread, Box::new(compile(plan, &instances, thread, interfaces)?))))
+            .collect::<Result<_, PlanError>>()?;
         Ok((instances, runtimes))
     }
 
@@ -450,7 +455,9 @@ impl Host {
     /// dropped after the workers go on.
     fn splice(&self, mut runtimes: Runtimes) -> Result<Pause, GraphError> {
         let exchange = |_: &Barrier| {
-            for (thread, runtime) in self.threads.read().iter().zip(&mut runtimes) {
+            let threads = self.threads.read();
+            for (index, runtime) in &mut runtimes {
+                let thread = &threads[index];
                 // SAFETY: a worker is parked; main is here, outside of nodes, so nothing of its
                 // runtime is in use.
                 let current = unsafe { &mut (*thread.thread).runtime };
@@ -495,9 +502,8 @@ impl Host {
         let (plan, instances) = self.running_graph();
         let mut drops = Vec::new();
         for (index, node) in plan.nodes() {
-            let threads = instances.of(index);
-            let sum = |count: &dyn Fn(&crate::graph::node::NodeInstance) -> u64| -> u64 {
-                threads.iter().map(|thread| count(thread)).sum()
+            let sum = |count: &dyn Fn(&NodeCounts) -> u64| -> u64 {
+                instances.counts(index).map(|(_, counts)| count(counts)).sum()
             };
             for (at, next) in node.nexts.iter().enumerate() {
                 let (reason, severity) = match next {

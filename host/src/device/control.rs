@@ -194,6 +194,7 @@ impl Host {
         let node = |name: String, kind, code, nexts| PlanNode {
             name: name.into(),
             serial: 0,
+            epoch: 0,
             owner: interface.owner,
             kind,
             code,

@@ -173,7 +173,7 @@ impl Thread {
             self.tell_held(began);
         }
         if let Some(slot) = self.runtime.slot(index) {
-            let stats = &slot.instance.stats;
+            let stats = &slot.counts.stats;
             stats.calls.add(1);
             stats.vectors.add(n as u64);
             stats.clocks.add(clocks);
@@ -312,7 +312,7 @@ impl Thread {
     #[cold]
     fn drop_undecided(&mut self, index: NodeIndex, frame: FrameId, from: usize, run: usize) {
         if let Some(slot) = self.runtime.slot(index) {
-            slot.instance.stats.undecided.add(run as u64);
+            slot.counts.stats.undecided.add(run as u64);
         }
         self.drop_packets(frame, from, run);
     }
@@ -320,7 +320,7 @@ impl Thread {
     #[cold]
     fn drop_bad_next(&mut self, index: NodeIndex, frame: FrameId, from: usize, run: usize) {
         if let Some(slot) = self.runtime.slot(index) {
-            slot.instance.stats.bad_next.add(run as u64);
+            slot.counts.stats.bad_next.add(run as u64);
         }
         self.drop_packets(frame, from, run);
     }

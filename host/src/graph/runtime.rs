@@ -8,7 +8,7 @@ use gristmill_abi::frame::{NodeFn, NodeRuntime};
 use super::{
     NodeIndex,
     frame::FrameId,
-    node::{Counter, NodeInstance},
+    node::{Counter, NodeCounts, NodeInstance},
 };
 
 /// Where an out-arc leads.
@@ -53,7 +53,9 @@ pub struct Slot {
     pub edges: (u32, u16),
     /// The frame that packets for it are collected in.
     pub open: Option<FrameId>,
-    /// Keeps `node` alive; also its statistics.
+    /// What it counts here.
+    pub counts: Arc<NodeCounts>,
+    /// Keeps `node` alive.
     pub instance: Arc<NodeInstance>,
 }
 

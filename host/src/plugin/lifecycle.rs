@@ -313,6 +313,7 @@ fn plan_node(name: &str, decl: &NodeDecl, generation: &Arc<Generation>) -> PlanN
     PlanNode {
         name: name.into(),
         serial: 0,
+        epoch: 0,
         owner: generation.owner,
         kind: NodeKind::of(decl).expect("checked when it was read"),
         code: Code {

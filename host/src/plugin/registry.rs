@@ -78,7 +78,7 @@ pub const KINDS: &[ResourceKind] = &[
             own.map(|(_, file)| file.name).collect()
         },
         revoke: |control, owner| {
-            control.host.all_files().iter().for_each(|files| {
+            control.host.all_files().iter().for_each(|(_, files)| {
                 files.remove_owner(owner);
             });
             Ok(())
