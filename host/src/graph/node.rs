@@ -175,6 +175,8 @@ pub struct NodeStats {
     pub undecided: Counter,
     /// Packets dropped because the node sent them to a next it does not have.
     pub bad_next: Counter,
+    /// Packets that went with the thread, which was given up because the node did not come back.
+    pub lost: Counter,
 }
 
 /// What one node counted on one thread. An allocation of its own, which outlives the instance: a

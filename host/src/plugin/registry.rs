@@ -3,6 +3,7 @@
 
 use crate::{
     control::Control,
+    engine::Caller,
     graph::{Owner, PlanError},
     host::current_thread,
 };
@@ -119,7 +120,7 @@ pub const KINDS: &[ResourceKind] = &[
         },
         revoke: |control, owner| {
             // Features and arcs go with them, in one splice.
-            let removed = control.host.change_graph(|plan| {
+            let removed = control.host.change_graph(Caller::of(owner, "unload"), |plan| {
                 plan.remove_owner(owner);
                 Ok::<_, PlanError>(())
             });
