@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod fence;
 pub mod files;
 pub mod gate;
+pub mod interrupts;
 pub mod latency;
 pub mod main_cell;
 pub mod main_loop;

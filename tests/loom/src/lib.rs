@@ -11,6 +11,7 @@ pub mod sync;
 pub mod engine {
     #[path = "rpc/admission.rs"]
     pub mod admission;
+    pub mod interrupts;
     pub mod ring;
     pub mod sleep;
 }
@@ -25,6 +26,8 @@ pub mod process {
 mod loom_admission;
 #[cfg(test)]
 mod loom_doorbell;
+#[cfg(test)]
+mod loom_interrupts;
 #[cfg(test)]
 mod loom_ring;
 #[cfg(test)]
