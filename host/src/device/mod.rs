@@ -1,6 +1,7 @@
 //! Where packets come from and go to: interfaces, their input and output nodes, and the two ends
 //! of packets that go nowhere. The drivers are plugins.
 
+pub mod adaptive;
 pub mod balance;
 pub mod control;
 mod drop;
