@@ -12,7 +12,9 @@ pub mod netlink;
 mod output;
 mod placement;
 mod punt;
+pub mod rx_queue;
 
+pub use adaptive::{RxMode, Thresholds};
 pub use control::InterfaceError;
 pub use drop::error_drop;
 pub use input::input_node;
@@ -20,3 +22,4 @@ pub use interface::{DeviceOps, Interface, InterfaceCounters, Interfaces, NewInte
 pub use link::LinkNews;
 pub use output::output_node;
 pub use punt::{PuntState, error_punt};
+pub use rx_queue::{RxChange, RxQueue};
