@@ -103,6 +103,7 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     let log = Log::to_stderr(&settings, move || log_clock.lock().read())
         .map_err(|source| BootError::System { what: "start the log", source })?;
     let host: &'static Host = Box::leak(Box::new(Host::new(pool, clock, log)));
+    *host.rx_thresholds.lock() = config.rx;
     if let Err(error) = overflow::install() {
         let text = format!("overflows of processes' stacks are not told: {error}");
         host.log.write(Level::Warn, "process", &text);

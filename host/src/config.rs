@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    device::Thresholds,
     engine::{BarrierGate, Scheduling},
     log::Level,
     time::Nanos,
@@ -53,6 +54,8 @@ pub struct Config {
     pub watchdog: Nanos,
     /// How long a node may hold a worker before the host goes on without that worker; 0 if for ever.
     pub hang: Nanos,
+    /// By what load adaptive receive queues change between polling and interrupts.
+    pub rx: Thresholds,
     /// The plugins' own sections, in the order of the file.
     pub sections: Vec<PluginSection>,
 }
@@ -212,6 +215,7 @@ impl Default for Config {
             log: Logging::default(),
             watchdog: Nanos::from_millis(10),
             hang: Nanos::from_secs(1),
+            rx: Thresholds::default(),
             sections: Vec::new(),
         }
     }

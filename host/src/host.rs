@@ -22,7 +22,9 @@ use plugin_api::ThreadIndex;
 
 use crate::{
     buffer::Pool,
-    device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
+    device::{
+        Interfaces, LinkNews, PuntState, Thresholds, error_drop, error_punt, netlink::LinkWatcher,
+    },
     engine::{BarrierGate, Caller, Pause, Rpc, files::FileId},
     graph::{
         NodeKind, Owner, PlanNext, PlanNode, Severity,
@@ -80,6 +82,8 @@ pub struct Host {
     pub links: Mutex<Option<LinkWatcher>>,
     /// Links that devices found up or down.
     pub link_news: Arc<LinkNews>,
+    /// By what load adaptive receive queues change; for interfaces to come.
+    pub rx_thresholds: Mutex<Thresholds>,
     /// Calls to main.
     pub rpc: Rpc,
     /// Dynamic timers, a base for each thread.
@@ -132,6 +136,7 @@ impl Host {
             slots: Mutex::default(),
             links: Mutex::default(),
             link_news: Arc::default(),
+            rx_thresholds: Mutex::default(),
             rpc: Rpc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             processes: Processes::new(clock.thread()),

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     control::Control,
-    graph::{NodeKind, Owner, PlanNode, Severity, node::NodeStats},
+    graph::{
+        NodeKind, Owner, PlanNode, Severity,
+        node::{NodeInstance, NodeStats},
+    },
 };
 
 /// What a node did since the counters were last cleared.
@@ -36,25 +39,25 @@ pub struct NodeReport {
 /// Whether a thread dispatches a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// Dispatched with the packets enqueued to it.
+    /// Dispatched with the packets enqueued to it, or at the times it asked for.
     Active,
     /// An input that is dispatched every turn.
     Polling,
-    /// An input that is dispatched every turn, on a thread that may sleep until a descriptor says
-    /// that packets wait.
+    /// An input that is dispatched when it was marked, as by its descriptor.
     Interrupt,
-    /// An input that this thread does not dispatch.
+    /// An input or *sched* node that this thread does not dispatch.
     Disabled,
 }
 
 impl NodeState {
-    fn of(node: &PlanNode, thread: u32) -> Self {
-        let polled = node.threads.as_ref().is_none_or(|threads| threads.contains(&thread));
-        match (node.kind, polled, node.wakes) {
-            (NodeKind::Internal, ..) => Self::Active,
-            (_, false, _) => Self::Disabled,
-            (NodeKind::Input, true, true) => Self::Interrupt,
-            (_, true, _) => Self::Polling,
+    fn of(node: &PlanNode, instance: Option<&NodeInstance>, thread: u32) -> Self {
+        let is_here = node.threads.as_ref().is_none_or(|threads| threads.contains(&thread));
+        let Some(instance) = instance.filter(|_| is_here) else { return Self::Disabled };
+        match node.kind {
+            NodeKind::Internal | NodeKind::Sched => Self::Active,
+            NodeKind::MarkedInput => Self::Interrupt,
+            NodeKind::Input if !instance.attention().polled => Self::Interrupt,
+            NodeKind::Input | NodeKind::PreInput => Self::Polling,
         }
     }
 }
@@ -128,7 +131,7 @@ impl Control {
                     name: node.name.to_string(),
                     owner: node.owner,
                     kind: node.kind,
-                    state: NodeState::of(node, thread),
+                    state: NodeState::of(node, instances.on(index, thread).map(|on| &**on), thread),
                     thread: Some(thread),
                     calls: stats.calls.get().wrapping_sub(calls),
                     vectors: stats.vectors.get().wrapping_sub(vectors),

@@ -39,6 +39,43 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// A value behind a lock that is held for moments: the operating system's, or loom's.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub struct Locked<T>(parking_lot::Mutex<T>);
+
+#[cfg(not(loom))]
+impl<T> Locked<T> {
+    /// A value behind a lock of its own.
+    pub fn new(value: T) -> Self {
+        Self(parking_lot::Mutex::new(value))
+    }
+
+    /// Works on the value, alone.
+    #[inline]
+    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut self.0.lock())
+    }
+}
+
+/// A value behind a lock, as loom has it.
+#[cfg(loom)]
+#[derive(Debug)]
+pub struct Locked<T>(loom::sync::Mutex<T>);
+
+#[cfg(loom)]
+impl<T> Locked<T> {
+    /// A value behind a lock of its own.
+    pub fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    /// Works on the value, alone.
+    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut self.0.lock().expect("nobody panics while it is held"))
+    }
+}
+
 /// A value alone on its cache lines: two, because they are fetched in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -3,6 +3,7 @@
 use core::{
     marker::PhantomData,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use gristmill_abi::{
@@ -47,6 +48,10 @@ impl<'a, N: NextNodes> Frame<'a, N> {
     #[inline(always)]
     pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.raw.bytes += bytes;
+    }
+
+    pub(crate) fn flags(&self) -> u32 {
+        self.raw.flags
     }
 
     pub(crate) fn set_flags(&mut self, flags: u32) {
@@ -283,6 +288,21 @@ impl<'a, N: NextNodes> Frame<'a, N> {
         Ok(())
     }
 
+    /// Says when this node, of the kind [`Sched`](crate::NodeKind::Sched), wants to be called
+    /// next, in nanoseconds since the host started; what was said last counts. At a time that has
+    /// passed it is called 10 us from now at most. Nothing in nodes of other kinds.
+    pub fn call_again_at(&mut self, time_ns: u64) {
+        // SAFETY: `from_raw` promised that the runtime is ours.
+        let node = unsafe { &mut *self.node };
+        node.wake_at_ns = time_ns.max(1); // 0 is never.
+    }
+
+    /// As [`call_again_at`](Self::call_again_at), counted from the top of this turn of the loop.
+    pub fn call_again_in(&mut self, delay: Duration) {
+        let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.call_again_at(self.now_ns().saturating_add(delay_ns));
+    }
+
     /// Adds to one of the node's counters; one that was not declared is ignored.
     #[inline(always)]
     pub fn count(&mut self, counter: impl Into<usize>, amount: u64) {
@@ -318,4 +338,52 @@ fn prefetch(base: *mut u8, index: u32, offset: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{Config, Error, Host, Node, NodeKind, Plugin, testing::NodeBench};
+
+    struct Acme;
+
+    impl Plugin for Acme {
+        const NAME: &'static str = "acme";
+        fn create(_: Host, _: &Config<'_>) -> Result<Self, Error> {
+            Ok(Self)
+        }
+    }
+
+    /// Asks for the delays of its list, one in each call.
+    struct Beat(Vec<Option<Duration>>);
+
+    impl Node for Beat {
+        const NAME: &'static str = "acme-beat";
+        const KIND: NodeKind = NodeKind::Sched;
+        type Plugin = Acme;
+        type Next = Infallible;
+        fn new(_: &Arc<Acme>, _: ThreadIndex) -> Result<Self, Error> {
+            let long = Duration::MAX;
+            Ok(Self(vec![None, Some(long), Some(Duration::ZERO), Some(Duration::from_micros(70))]))
+        }
+        fn dispatch(&mut self, frame: &mut Frame<'_, Infallible>) {
+            if let Some(delay) = self.0.pop().flatten() {
+                frame.call_again_in(delay);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sched_node_asks_for_its_next_call_in_each_or_is_not_called() {
+        let mut bench = NodeBench::<Beat>::new(Acme);
+        for (now_ns, expected) in
+            [(5_000, Some(75_000)), (0, Some(1)), (9, Some(u64::MAX)), (10, None), (11, None)]
+        {
+            bench.set_now_ns(now_ns);
+            assert!(bench.run([[0; 0]; 0]).nexts.is_empty());
+            assert_eq!(bench.wake_at_ns(), expected, "at {now_ns}");
+        }
+    }
 }

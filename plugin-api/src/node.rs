@@ -25,6 +25,12 @@ pub enum NodeKind {
     Input,
     /// Like input, before all inputs.
     PreInput,
+    /// At the time it asked for with [`Frame::call_again_at`] or [`Frame::call_again_in`] when it
+    /// was called last, with an empty frame to put packets into; the first time at once.
+    ///
+    /// To within 10 us, never too early; a thread that sleeps wakes up for it. Who did not ask is
+    /// called again only when marked, see [`Host::interrupt`](crate::Host::interrupt).
+    Sched,
 }
 
 /// A vertex of the packet graph.
@@ -41,6 +47,9 @@ pub trait Node: Send + Sized + 'static {
     /// For a node that has nothing to do until a descriptor or a [`Timer`](crate::Timer) wakes the
     /// thread; after that it is dispatched again. An input that polls something says `false`.
     const MAY_SLEEP: bool = false;
+    /// Of an input: it is dispatched only when it was marked, see
+    /// [`Host::interrupt`](crate::Host::interrupt), and its thread may sleep until then.
+    const ON_INTERRUPT: bool = false;
     /// Its counters, as [`counters!`](crate::counters) declares them.
     const COUNTERS: &'static [CounterDecl] = &[];
     /// The plugin it belongs to.
@@ -114,8 +123,10 @@ pub(crate) const fn decl<N: Node>() -> NodeDecl {
             NodeKind::Internal => node_type::INTERNAL,
             NodeKind::Input => node_type::INPUT,
             NodeKind::PreInput => node_type::PRE_INPUT,
+            NodeKind::Sched => node_type::SCHED,
         },
-        flags: if N::MAY_SLEEP { node_flag::MAY_SLEEP } else { 0 },
+        flags: (if N::MAY_SLEEP { node_flag::MAY_SLEEP } else { 0 })
+            | (if N::ON_INTERRUPT { node_flag::ON_INTERRUPT } else { 0 }),
         nexts: List::new(N::Next::DECLS),
         counters: List::new(N::COUNTERS),
         variants: List::new(EntryOf::<N>::VARIANTS),

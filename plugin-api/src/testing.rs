@@ -88,6 +88,7 @@ pub struct NodeBench<N: Node> {
     node: N,
     plugin: Arc<N::Plugin>,
     now_ns: u64,
+    wake_at_ns: u64,
     counters: Vec<u64>,
 }
 
@@ -156,7 +157,8 @@ impl<N: Node> NodeBench<N> {
     pub fn sharing(plugin: Arc<N::Plugin>) -> Self {
         export::attach(host_table());
         let node = N::new(&plugin, ThreadIndex(1)).expect("the node can be made");
-        Self { node, plugin, now_ns: 0, counters: vec![0; N::COUNTERS.len()] }
+        let counters = vec![0; N::COUNTERS.len()];
+        Self { node, plugin, now_ns: 0, wake_at_ns: 0, counters }
     }
 
     /// The plugin, to change what the node works on.
@@ -167,6 +169,12 @@ impl<N: Node> NodeBench<N> {
     /// Sets the clock, in nanoseconds since the host started.
     pub fn set_now_ns(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+    }
+
+    /// When the node, of the kind `Sched`, wants to be called next, as it said in its last
+    /// dispatch; `None` if it did not.
+    pub fn wake_at_ns(&self) -> Option<u64> {
+        (self.wake_at_ns != 0).then_some(self.wake_at_ns)
     }
 
     /// The value of a counter.
@@ -232,6 +240,7 @@ impl<N: Node> NodeBench<N> {
         self.node.dispatch(&mut frame);
         let clocks = cycles::now() - start;
         let whole = frame.result();
+        self.wake_at_ns = runtime.wake_at_ns;
         let n = raw.n as usize;
         settle_nexts(&mut nexts[..n], whole);
         (n, clocks)
@@ -247,7 +256,8 @@ impl<N: Node> NodeBench<N> {
             counters: self.counters.as_mut_ptr(),
             n_counters: u32::try_from(self.counters.len()).expect("few counters"),
             reserved32: 0,
-            reserved: [0; 2],
+            wake_at_ns: 0,
+            reserved: 0,
         }
     }
 }

@@ -5,9 +5,14 @@
 //!  10.0.1.2 ── TAP or veth ── 10.0.1.1  10.0.2.1 ── TAP or veth ── 10.0.2.2
 //! ```
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{answer::Row, lab::Lab, netns::Netns};
+
+/// What links get to come up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The left side's address.
 pub const LEFT: &str = "10.0.1.2";
@@ -94,8 +99,14 @@ impl Between {
                 (options.inside(&middle).start(), Some(middle))
             }
         };
-        let between = Self { lab, left, right, middle, link: shape.link };
+        let mut between = Self { lab, left, right, middle, link: shape.link };
         between.route();
+        // The kernel takes up to a second to say that a new link is up.
+        let up = between.lab.eventually(PATIENCE, |lab| {
+            let shown = lab.run("show interface");
+            shape.link.interfaces().iter().all(|name| shown.the("Name", name).text("State") == "up")
+        });
+        assert!(up, "the links do not come up: {}", between.lab.run("show interface").json());
         between
     }
 

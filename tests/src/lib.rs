@@ -4,7 +4,7 @@
 //! Read in this order: [`lab`] (a host that runs), [`answer`] (what it says), [`traffic`] (packets
 //! that are accounted for), [`netns`] (networks to test with), `inside` (sockets in them),
 //! [`between`] (a host that forwards), [`flood`] (numbered datagrams through it), [`packet`] and
-//! [`capture`], [`demo`], `build` and `turn` (what they stand on).
+//! [`capture`], [`demo`], [`rest`], `build` and `turn` (what they stand on).
 //!
 //! ```no_run
 //! use gristmill_tests::Lab;
@@ -25,6 +25,7 @@ mod inside;
 pub mod lab;
 pub mod netns;
 pub mod packet;
+pub mod rest;
 pub mod tools;
 pub mod traffic;
 mod turn;

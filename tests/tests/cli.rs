@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 20] = [
+const CALLS: [(&str, &str); 22] = [
     ("clear barrier", "clear barrier"),
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
@@ -20,11 +20,13 @@ const CALLS: [(&str, &str); 20] = [
     ("exit", "exit"),
     ("help", "help show node"),
     ("plugin list", "plugin list"),
-    ("plugin load", "plugin load generator"),
-    ("plugin unload", "plugin unload generator"),
+    ("plugin load", "plugin load pcap"),
+    ("plugin unload", "plugin unload pcap"),
     ("q", "q"),
     ("quit", "quit"),
     ("set interface feature", "set interface feature null7 fixture-tally arc fixture-tally"),
+    ("set interface rx-mode", "set interface rx-mode generator0 polling"),
+    ("set interface rx-placement", "set interface rx-placement generator0 queue 0 main"),
     ("set interface state", "set interface state null7 up"),
     ("set punt tap", "set punt tap null7"),
     ("set workers", "set workers 2"),
@@ -91,8 +93,8 @@ fn every_command_of_the_host_runs() {
 
     // With plugins, whose commands share words with the host's.
     let tally = Build::here().fixture("tally").display().to_string();
-    let script = "create null id 7\nset interface state null7 up\n";
-    let plugins = ["ethernet", "null", &tally];
+    let script = "create null id 7\nset interface state null7 up\ncreate generator\n";
+    let plugins = ["ethernet", "null", "generator", &tally];
     let lab = Lab::options().plugins(&plugins).script(script).start();
     fs::write(lab.directory().join("more.script"), "comment nothing\nshow version\n").unwrap();
     for command in commands {

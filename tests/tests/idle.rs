@@ -1,8 +1,10 @@
-//! A host with nothing to do: 1,000 processes wait, and nobody is woken.
+//! A host with nothing to do: 1,000 processes wait, receive queues are waited for, and nobody is woken.
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use gristmill_tests::{Build, Lab, lab::pause};
+use gristmill_tests::{
+    Between, Build, Lab, Link, Shape, between::RIGHT, lab::pause, need_root, need_tool, rest,
+};
 
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -67,4 +69,49 @@ fn a_thousand_processes_that_wait_wake_nobody() {
 #[test]
 fn a_thousand_processes_that_wait_wake_nobody_with_a_worker() {
     nobody_is_woken(1);
+}
+
+/// Of a host whose queues have `mode` no thread is woken while no packet comes, and a packet that
+/// comes then is answered.
+fn no_thread_is_woken(link: Link, mode: &str) {
+    if !(need_root() && need_tool("ip") && need_tool("ping")) {
+        return;
+    }
+    let between = Between::start(Shape { workers: 2, ..Shape::of(link) });
+    let lab = &between.lab;
+    let [left, right] = link.interfaces();
+    lab.run(&format!("set interface rx-placement {left} main"));
+    lab.run(&format!("set interface rx-placement {right} worker 2"));
+    for interface in [left, right] {
+        lab.run(&format!("set interface rx-mode {interface} {mode}"));
+    }
+    let ping = format!("ping -n -c 3 -i 0.01 -w 20 {RIGHT}");
+    between.left.run(&ping);
+    pause(Duration::from_secs(8)); // Neighbours ask once more whether the other is there.
+
+    let before = rest::used(lab);
+    pause(WATCHED);
+    let after = rest::used(lab);
+
+    for (thread, (before, after)) in before.into_iter().zip(after).enumerate() {
+        // Main answers two commands.
+        let (woken, most) = (after.waited - before.waited, if thread == 0 { ANSWERS } else { 2 });
+        assert!(woken <= most, "{link:?}, {mode}: thread {thread} woke {woken} times");
+        let ran = after.ran - before.ran;
+        assert!(ran < WATCHED / 500, "{link:?}, {mode}: thread {thread} ran for {ran:?}");
+    }
+    between.left.run(&ping);
+    between.finish();
+}
+
+#[test]
+fn queues_that_are_waited_for_wake_no_thread() {
+    no_thread_is_woken(Link::Tap, "interrupt");
+    no_thread_is_woken(Link::Veth, "interrupt");
+}
+
+#[test]
+fn adaptive_queues_wake_no_thread_that_has_no_load() {
+    no_thread_is_woken(Link::Tap, "adaptive");
+    no_thread_is_woken(Link::Veth, "adaptive");
 }

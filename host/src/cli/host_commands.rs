@@ -15,6 +15,7 @@ mod process;
 mod punt;
 mod rpc;
 mod runtime;
+mod rx;
 mod threads;
 mod timers;
 mod version;

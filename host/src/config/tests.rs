@@ -56,6 +56,9 @@ group = "net"
 [log]
 level = "debug"
 lines = 10
+[rx]
+polling-threshold = 32
+interrupt-threshold = 8
 [watchdog]
 threshold-ms = 25
 hang-ms = 300
@@ -83,6 +86,7 @@ deadline-ms = 20
         log: Logging { level: Level::Debug, lines: 10 },
         watchdog: Nanos::from_millis(25),
         hang: Nanos::from_millis(300),
+        rx: Thresholds { polling: 32, interrupt: 8 },
         sections: vec![],
     };
     assert_eq!(parse(text).unwrap(), expected);
@@ -152,7 +156,7 @@ fn an_error_says_where_and_what() {
         ("[host]\n workrs = 1", "2:2: unknown setting \"workrs\": known are workers, "),
         (
             "[hots]",
-            "1:2: unknown section \"hots\": known are [host], [barrier], [cli], [log], [watchdog], [plugin.NAME]",
+            "1:2: unknown section \"hots\": known are [host], [barrier], [cli], [log], [rx], [watchdog], [plugin.NAME]",
         ),
         ("workers = 1", "1:1: unknown section \"workers\": known are "),
         ("host = 1", "1:8: host must be a section, not a whole number"),
@@ -193,6 +197,13 @@ fn an_error_says_where_and_what() {
         (
             "[host]\nscheduler-policy = 'batch'\nscheduler-priority = 5",
             "3:22: scheduler-priority is for scheduler-policy",
+        ),
+        ("[rx]\npolling = 1", "2:1: unknown setting \"polling\": known are polling-threshold, "),
+        ("[rx]\npolling-threshold = 257", "2:21: polling-threshold = 257: must be 0 to 256"),
+        ("[rx]\npolling-threshold = 5", "2:21: interrupt-threshold = 5, polling-threshold = 5: "),
+        (
+            "[rx]\ninterrupt-threshold = 12\npolling-threshold = 10",
+            "3:21: interrupt-threshold = 12",
         ),
         ("plugin.tap = 1", "1:14: tap must be a section, not a whole number"),
         ("[plugin.Tap]", "1:9: \"Tap\" cannot be a plugin: a plugin's name is lower-case"),

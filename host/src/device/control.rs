@@ -1,20 +1,18 @@
 //! Interfaces come, go and change: what the main thread does about it.
-#![expect(unsafe_code, reason = "watches descriptors that plugins own")]
 
-use std::{
-    os::fd::BorrowedFd,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use gristmill_abi::{
     declaration::{NextDecl, next_kind, notice},
     text::Opaque,
 };
-use plugin_api::Interest;
+use rustix::io::Errno;
 
-use super::{DeviceOps, Interface, NewInterface, input_node, output_node};
+use super::{
+    DeviceOps, Interface, NewInterface, RxMode, input_node, output_node, rx_queue::QueueName,
+};
 use crate::{
-    engine::{Caller, poller::Token},
+    engine::Caller,
     graph::{NodeIndex, NodeKind, Owner, PlanNext, PlanNode, Severity},
     host::{GraphError, Host},
 };
@@ -44,6 +42,43 @@ pub enum InterfaceError {
     /// It has no transmit queue.
     #[error("interface {0:?} needs at least one tx queue")]
     NoTxQueue(String),
+    /// It has no such receive queue.
+    #[error("there is no {name}: it has {queues}")]
+    NoQueue {
+        /// The queue.
+        name: QueueName,
+        /// Queues that it has.
+        queues: usize,
+    },
+    /// It receives nothing.
+    #[error("interface {0:?} has no rx queue")]
+    NoRxQueue(String),
+    /// There is no such thread to place it on.
+    #[error("{name} cannot be placed: there is no thread {thread}")]
+    NoThread {
+        /// The queue.
+        name: QueueName,
+        /// The thread.
+        thread: u32,
+    },
+    /// The queue cannot be waited for.
+    #[error("{name} cannot be {mode}: it has no descriptor to wait for, only polling works")]
+    NoDescriptor {
+        /// The queue.
+        name: QueueName,
+        /// What was asked for.
+        mode: RxMode,
+    },
+    /// A thread cannot wait for a queue.
+    #[error("thread {thread} cannot wait for rx queue {queue}: {source}")]
+    Watch {
+        /// The thread.
+        thread: u32,
+        /// The queue.
+        queue: u32,
+        /// What the system said.
+        source: Errno,
+    },
     /// The device says no.
     #[error("the device of {0:?} refused; the log has its reason")]
     Refused(String),
@@ -110,6 +145,8 @@ impl Host {
         if interface.owner != owner {
             return Err(InterfaceError::Foreign(interface.name.clone()));
         }
+        let is_up = interface.admin_up.load(Ordering::Relaxed);
+        let watched = if is_up { self.watched_queues(&interface) } else { Vec::new() };
         self.change_graph(Caller::of(owner, "interface"), |plan| {
             for name in [interface.input_name(), interface.output_name()] {
                 if let Some(node) = plan.find(&name) {
@@ -121,9 +158,7 @@ impl Host {
         })?;
         let forget = move |host: &Self| {
             host.notify(notice::INTERFACE_REMOVED, index.into());
-            if interface.admin_up.load(Ordering::Relaxed) {
-                host.watch_queues(&interface, false);
-            }
+            host.unwatch_queues(&watched);
             host.interfaces.write().remove(index);
             if host.punt.interface() == Some(index) {
                 host.punt.set(None);
@@ -142,25 +177,41 @@ impl Host {
         let refused = |_| InterfaceError::Refused(interface.name.clone());
         let was_up = interface.admin_up.load(Ordering::Relaxed);
         interface.ops.set_admin(up).map_err(refused)?;
-        let threads = if up { interface.placement.lock().clone() } else { Vec::new() };
+        let watched = if up == was_up { Vec::new() } else { self.watched_queues(&interface) };
+        let (on, off) = if up { (watched, Vec::new()) } else { (Vec::new(), watched) };
+        self.watch_queues(&on).inspect_err(|_| interface.ops.put_back(was_up))?;
+        // Up before packets come in, for they may be answered at once.
+        interface.admin_up.store(up, Ordering::Relaxed);
+        let spliced = self.poll_interface(&interface, up);
+        let undo = move |host: &Self| {
+            host.unwatch_queues(&on);
+            interface.admin_up.store(was_up, Ordering::Relaxed);
+            interface.ops.put_back(was_up);
+        };
+        if let Err(error) = spliced {
+            undo(self);
+            return Err(error.into());
+        }
+        let done = move |host: &Self| {
+            host.unwatch_queues(&off); // Unread packets must not keep a thread awake.
+            host.notify(notice::INTERFACE_STATE, index.into());
+        };
+        self.when_in_force(done, undo);
+        Ok(())
+    }
+
+    /// Has the threads of its queues dispatch an interface's input, or none.
+    fn poll_interface(&self, interface: &Interface, on: bool) -> Result<(), GraphError> {
+        let queues = if on { interface.rx_queues.lock().clone() } else { Vec::new() };
         self.change_graph(Caller::of(interface.owner, "interface"), |plan| {
             if let Some(input) = plan.find(&interface.input_name())
                 && let Some(node) = plan.node_mut(input)
             {
-                node.threads = Some(threads);
+                node.threads = Some(queues.iter().map(|queue| queue.thread).collect());
+                node.epoch += u64::from(on); // Its queues are polled once before they are waited for.
             }
             Ok(())
         })
-        .inspect_err(|_| interface.ops.put_back(was_up))?;
-        let undo = Arc::clone(&interface);
-        let done = move |host: &Self| {
-            if interface.admin_up.swap(up, Ordering::Relaxed) != up {
-                host.watch_queues(&interface, up); // Unread packets must not keep a thread awake.
-            }
-            host.notify(notice::INTERFACE_STATE, index.into());
-        };
-        self.when_in_force(done, move |_| undo.ops.put_back(was_up));
-        Ok(())
     }
 
     /// Notes that the link of an interface went up or down.
@@ -188,16 +239,16 @@ impl Host {
 
     /// A thread for each receive queue: the workers in turn, or main where there are none.
     fn place_queues(&self, queues: usize) -> Vec<u32> {
-        let workers = self.threads().len().saturating_sub(1) as u64;
-        let place = |_| match workers {
+        let workers = self.workers();
+        let place = |_| match workers.len() as u64 {
             0 => 0,
             #[expect(clippy::cast_possible_truncation, reason = "fewer than 64 workers")]
-            workers => (self.next_number() % workers) as u32 + 1,
+            count => workers[(self.next_number() % count) as usize],
         };
         (0..queues).map(place).collect()
     }
 
-    fn add_interface_nodes(&self, interface: &Arc<Interface>) -> Result<(), GraphError> {
+    pub(super) fn add_interface_nodes(&self, interface: &Arc<Interface>) -> Result<(), GraphError> {
         let node = |name: String, kind, code, nexts| PlanNode {
             name: name.into(),
             serial: 0,
@@ -208,10 +259,15 @@ impl Host {
             nexts,
             counters: Vec::new(),
             threads: Some(Vec::new()), // Down.
-            wakes: interface.rx_fds.iter().all(|&fd| fd >= 0),
+            wakes: false,              // What its queues do decides.
         };
         let nexts = interface.ops.class.nexts.as_slice().iter().map(plan_next).collect();
-        let input = node(interface.input_name(), NodeKind::Input, input_node(interface), nexts);
+        let input = node(
+            interface.input_name(),
+            NodeKind::Input,
+            input_node(interface, *self.rx_thresholds.lock()),
+            nexts,
+        );
         let (code, nexts) = output_node(interface);
         let output = node(interface.output_name(), NodeKind::Internal, code, nexts);
         self.change_graph(Caller::of(interface.owner, "interface"), |plan| {
@@ -222,21 +278,6 @@ impl Host {
             plan.outputs.insert(interface.index, output);
             Ok(())
         })
-    }
-
-    /// Has the descriptors of the receive queues wake their threads, or no longer.
-    fn watch_queues(&self, interface: &Interface, on: bool) {
-        for (&fd, &thread) in interface.rx_fds.iter().zip(&*interface.placement.lock()) {
-            let Some(files) = self.files(thread).filter(|_| fd >= 0) else { continue };
-            let watch = files.watch();
-            // SAFETY: the device keeps its descriptor open as long as it lives.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            let done = if on { watch.add(fd, Token::RX, Interest::READ) } else { watch.remove(fd) };
-            if let Err(error) = done {
-                let text = format!("{}: cannot watch its descriptor: {error}", interface.name);
-                self.log.write(crate::log::Level::Warn, "interface", &text);
-            }
-        }
     }
 }
 

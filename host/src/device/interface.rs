@@ -18,7 +18,11 @@ use gristmill_abi::{
 };
 use parking_lot::Mutex;
 
-use super::LinkNews;
+use super::{
+    LinkNews,
+    adaptive::RxMode,
+    rx_queue::{RxQueue, RxStatus},
+};
 use crate::{
     buffer::Pool,
     graph::{Owner, node::Counter},
@@ -142,8 +146,10 @@ pub struct Interface {
     pub ops: DeviceOps,
     /// A descriptor for each receive queue, -1 where there is none.
     pub rx_fds: Vec<RawFd>,
-    /// The thread each receive queue is placed on.
-    pub placement: Mutex<Vec<u32>>,
+    /// Where each receive queue is placed, and its mode.
+    pub rx_queues: Mutex<Vec<RxQueue>>,
+    /// What each receive queue does at present.
+    pub rx_status: Box<[RxStatus]>,
     /// Transmit queues.
     pub tx_queues: u32,
     /// A lock for each transmit queue.
@@ -184,7 +190,8 @@ pub struct NewInterface {
 }
 
 impl Interface {
-    /// The interface, down.
+    /// The interface, down, its receive queues on the threads of `placement`: adaptive, where they
+    /// have a descriptor to wait for.
     pub fn new(
         index: u32,
         new: NewInterface,
@@ -192,6 +199,11 @@ impl Interface {
         placement: Vec<u32>,
         news: Arc<LinkNews>,
     ) -> Self {
+        let mode = |fd: RawFd| if fd >= 0 { RxMode::Adaptive } else { RxMode::Polling };
+        let queues = new.rx_fds.iter().zip(placement);
+        let queues: Vec<_> = queues
+            .map(|(&fd, thread)| RxQueue { thread, by_hand: false, mode: mode(fd) })
+            .collect();
         Self {
             index,
             name: new.name,
@@ -203,7 +215,8 @@ impl Interface {
             kernel_index: new.kernel_index,
             ops,
             rx_fds: new.rx_fds,
-            placement: Mutex::new(placement),
+            rx_status: queues.iter().map(|_| RxStatus::default()).collect(),
+            rx_queues: Mutex::new(queues),
             tx_queues: new.tx_queues,
             tx_locks: (0..new.tx_queues).map(|_| TxLock::default()).collect(),
             admin_up: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Where packets come from and go to: interfaces, their input and output nodes, and the two ends
 //! of packets that go nowhere. The drivers are plugins.
 
+pub mod adaptive;
 pub mod balance;
 pub mod control;
 mod drop;
@@ -11,7 +12,9 @@ pub mod netlink;
 mod output;
 mod placement;
 mod punt;
+pub mod rx_queue;
 
+pub use adaptive::{RxMode, Thresholds};
 pub use control::InterfaceError;
 pub use drop::error_drop;
 pub use input::input_node;
@@ -19,3 +22,4 @@ pub use interface::{DeviceOps, Interface, InterfaceCounters, Interfaces, NewInte
 pub use link::LinkNews;
 pub use output::output_node;
 pub use punt::{PuntState, error_punt};
+pub use rx_queue::{RxChange, RxQueue};

@@ -41,41 +41,6 @@ impl Thread {
     }
 }
 
-/// Dispatches the nodes that come before all inputs.
-///
-/// # Safety
-/// As of [`dispatch_pending`].
-pub unsafe fn poll_pre_inputs(thread: *mut Thread) {
-    // SAFETY: by the caller's promise.
-    unsafe { poll(thread, |thread, at| thread.runtime.pre_inputs.get(at).copied()) };
-}
-
-/// Dispatches the inputs: packets come in.
-///
-/// # Safety
-/// As of [`dispatch_pending`].
-pub unsafe fn poll_inputs(thread: *mut Thread) {
-    // SAFETY: by the caller's promise.
-    unsafe { poll(thread, |thread, at| thread.runtime.inputs.get(at).copied()) };
-}
-
-/// Dispatches, with an empty frame each, the nodes that `node` gives until it gives none.
-///
-/// # Safety
-/// As of [`dispatch_pending`].
-unsafe fn poll(thread: *mut Thread, node: impl Fn(&Thread, usize) -> Option<NodeIndex>) {
-    let mut at = 0;
-    loop {
-        // SAFETY: by the caller's promise; the borrow ends before the node is called.
-        let this = unsafe { &mut *thread };
-        let Some(index) = node(this, at) else { return };
-        let frame = this.frames.alloc();
-        // SAFETY: by the caller's promise.
-        unsafe { run_node(thread, index, frame) };
-        at += 1;
-    }
-}
-
 /// Dispatches pending frames until there are none: packets cross the graph and go out.
 ///
 /// # Safety
@@ -106,7 +71,7 @@ pub unsafe fn dispatch_pending(thread: *mut Thread) {
 ///
 /// # Safety
 /// As of [`dispatch_pending`].
-unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
+pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
     // SAFETY: by the caller's promise; the borrow ends before the node is called.
     let this = unsafe { &mut *thread };
     let n = this.frames.len(frame);

@@ -9,7 +9,7 @@ use std::{
 use plugin_api::ThreadIndex;
 
 use super::{
-    dispatch,
+    dispatch, inputs,
     poller::{Ready, Token},
     thread::Thread,
     watchdog::Watch,
@@ -76,9 +76,13 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         }
         main.control.host.set_in_nodes(true);
         // SAFETY: by the caller's promise, here and below; no reference is in use.
-        unsafe { dispatch::poll_pre_inputs(thread) };
+        unsafe { inputs::poll_pre_inputs(thread) };
         // SAFETY: as above.
-        unsafe { dispatch::poll_inputs(thread) }; // rx
+        unsafe { inputs::poll_inputs(thread) }; // rx
+        // SAFETY: as above.
+        unsafe { inputs::dispatch_marked(thread) }; // rx, by interrupts
+        // SAFETY: as above.
+        unsafe { inputs::dispatch_sched(thread) };
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
@@ -126,6 +130,7 @@ impl Thread {
             || host.link_news.is_some()
             || host.thread_news.load(Ordering::SeqCst)
             || host.processes.has_work()
+            || self.is_marked()
             || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);

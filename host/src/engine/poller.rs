@@ -19,6 +19,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::mark::Mark;
 use crate::time::IntervalTimer;
 
 /// Names a descriptor in what [`Poller::wait`] reports.
@@ -28,10 +29,8 @@ pub struct Token(pub u64);
 impl Token {
     /// The doorbell; never reported.
     const DOORBELL: Self = Self(u64::MAX);
-    /// A receive queue: that it woke the thread is all there is to it.
-    pub const RX: Self = Self(u64::MAX - 1);
     /// Ends a sleep where the system cannot; never reported.
-    const ALARM: Self = Self(u64::MAX - 2);
+    const ALARM: Self = Self(u64::MAX - 1);
 }
 
 fn flags(interest: Interest) -> EventFlags {
@@ -101,6 +100,8 @@ pub struct Poller {
     events: Vec<libc::epoll_event>,
     /// What the last waits found and nobody took yet.
     pub ready: Vec<Ready>,
+    /// The receive queues that they found readable.
+    pub marks: Vec<Mark>,
 }
 
 impl fmt::Debug for Poller {
@@ -120,7 +121,8 @@ impl Poller {
     pub fn new(doorbell: Arc<OwnedFd>) -> Result<Self, Errno> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         let events = Vec::with_capacity(EVENTS);
-        let poller = Self { epoll, doorbell, alarm: None, events, ready: Vec::new() };
+        let poller =
+            Self { epoll, doorbell, alarm: None, events, ready: Vec::new(), marks: Vec::new() };
         poller.watch().add(poller.doorbell.as_fd(), Token::DOORBELL, Interest::READ)?;
         Ok(poller)
     }
@@ -131,7 +133,7 @@ impl Poller {
     }
 
     /// Waits until something is ready, but no longer than `timeout` (for ever if `None`), and
-    /// appends what is to [`ready`](Self::ready), without the doorbell and receive queues.
+    /// appends what is to [`ready`](Self::ready), and receive queues to [`marks`](Self::marks).
     ///
     /// # Errors
     /// What the system says; a signal is no error, and ends the wait.
@@ -157,8 +159,10 @@ impl Poller {
                 Token::ALARM => {
                     let _ = self.alarm.as_ref().map(IntervalTimer::expirations); // As above.
                 }
-                Token::RX => {}
-                token => self.ready.push(ready(token, event.events)),
+                token => match Mark::of(token) {
+                    Some(mark) => self.marks.push(mark),
+                    None => self.ready.push(ready(token, event.events)),
+                },
             }
         }
         Ok(())

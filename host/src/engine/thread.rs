@@ -17,15 +17,25 @@ use gristmill_abi::{
 use plugin_api::ThreadIndex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{fence::Fence, files::Files, poller::Poller, sleep::SleepState, watchdog::Watch};
+use super::{
+    fence::Fence,
+    files::Files,
+    interrupts::Interrupts,
+    mark::{Mark, Reason},
+    poller::Poller,
+    sched::Sched,
+    sleep::SleepState,
+    watchdog::Watch,
+};
 use crate::{
     buffer::Cache,
     graph::{
         NodeIndex,
         frame::{FrameId, Frames},
+        node::Attention,
         runtime::Runtime,
     },
-    time::{Cycles, ThreadClock},
+    time::{Cycles, Nanos, ThreadClock},
 };
 
 /// "No node" in [`ThreadShared::node`].
@@ -59,6 +69,8 @@ pub struct ThreadShared {
     pub fence: Fence,
     /// What its watchdog sees.
     pub watch: Watch,
+    /// What others marked.
+    interrupts: Interrupts<Mark>,
     sleep: SleepState,
     doorbell: Arc<OwnedFd>,
 }
@@ -84,6 +96,7 @@ impl ThreadShared {
             node: AtomicU32::new(NO_NODE),
             fence: Fence::default(),
             watch: Watch::default(),
+            interrupts: Interrupts::new(),
             sleep: SleepState::new(),
             doorbell: Arc::new(doorbell),
         })
@@ -94,6 +107,12 @@ impl ThreadShared {
         if self.sleep.is_announced() {
             self.ring_anyway();
         }
+    }
+
+    /// Has the thread dispatch a node in its next turn. Any thread.
+    pub fn mark(&self, mark: Mark) {
+        self.interrupts.mark(mark);
+        self.ring();
     }
 
     /// Makes the thread's next sleep end at once.
@@ -170,6 +189,22 @@ pub struct Thread {
     pub(super) quiet: u32,
     /// Processes ran in its last turn.
     pub(super) hurried: bool,
+    /// It polled an input in its last turn that nothing wakes it for.
+    pub(super) polls: bool,
+    /// It had a queue that it waits for in its last turn.
+    pub(super) waits: bool,
+    /// When it last looked at its descriptors.
+    pub(super) looked: Nanos,
+    /// Why it dispatches the input that runs.
+    pub(super) reason: Reason,
+    /// What it is to dispatch in its next turn, marked by itself.
+    pub(super) marks: Vec<Mark>,
+    /// What it takes others' marks into.
+    taken: Vec<Mark>,
+    /// Its *sched* nodes.
+    pub(super) sched: Sched,
+    /// Those to be called.
+    pub(super) due: Vec<NodeIndex>,
     /// What it sleeps on.
     pub poller: Poller,
     /// Descriptors with functions that it serves.
@@ -214,11 +249,68 @@ impl Thread {
             moved: 0,
             quiet: 0,
             hurried: false,
+            polls: false,
+            waits: false,
+            looked: Nanos(0),
+            reason: Reason::Turn,
+            marks: Vec::new(),
+            taken: Vec::new(),
+            sched: Sched::new(),
+            due: Vec::new(),
             poller,
             files,
             shared,
             exiled: None,
         }
+    }
+
+    /// Why the input that runs was dispatched.
+    #[inline(always)]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Has this thread dispatch a node in its next turn, or in this one if it comes to it.
+    pub fn mark(&mut self, mark: Mark) {
+        self.marks.push(mark);
+    }
+
+    /// When an input is dispatched on this thread from now on.
+    pub fn attend(&mut self, index: NodeIndex, attention: Attention) {
+        if let Some(slot) = self.runtime.slot(index) {
+            slot.instance.attend(attention);
+        }
+    }
+
+    /// Whether something waits to be dispatched. Also looks at what others marked.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.marks.is_empty() || self.shared.interrupts.any() || self.runtime.is_new
+    }
+
+    /// Puts what others marked to what is marked here, each but once; how much it is.
+    #[inline]
+    pub(super) fn take_marks(&mut self) -> usize {
+        if self.shared.interrupts.any() {
+            self.shared.interrupts.take(&mut self.taken);
+            self.marks.append(&mut self.taken);
+        }
+        if self.marks.len() > 1 {
+            self.marks.sort_unstable();
+            self.marks.dedup();
+        }
+        self.marks.len()
+    }
+
+    /// The *sched* nodes that are to be called now.
+    #[inline]
+    pub(super) fn take_due(&mut self) -> Vec<NodeIndex> {
+        let mut due = std::mem::take(&mut self.due);
+        if self.runtime.is_new {
+            self.runtime.is_new = false;
+            self.sched.follow(&self.runtime.scheds, &mut due);
+        }
+        self.sched.expire(Nanos(self.ctx.now_ns), &mut due);
+        due
     }
 
     /// The thread whose context a node was given.

@@ -11,6 +11,7 @@ use plugin_api::ThreadIndex;
 use super::{
     dispatch,
     files::{FileFault, FileId},
+    inputs,
     poller::Ready,
     thread::Thread,
     watchdog::{self, Job},
@@ -25,6 +26,10 @@ use crate::{
 const QUIET: u32 = 256;
 /// Turns between two looks at the descriptors while packets flow.
 const BUSY_TURNS: u64 = 1024;
+/// Turns between two looks while nothing is polled and nothing comes, or while turns take long.
+const IDLE_TURNS: u64 = 16;
+/// How long the packets of a queue that is not polled wait for such a look at most.
+const LOOK: Nanos = Nanos(100_000);
 
 /// Runs `thread` until main tells it to end.
 ///
@@ -46,9 +51,13 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         // SAFETY: by the caller's promise; no reference is in use.
         unsafe { serve_descriptors(thread, host, &mut |_| ()) };
         // SAFETY: by the caller's promise, here and below; no reference is in use.
-        unsafe { dispatch::poll_pre_inputs(thread) };
+        unsafe { inputs::poll_pre_inputs(thread) };
         // SAFETY: as above.
-        unsafe { dispatch::poll_inputs(thread) }; // rx
+        unsafe { inputs::poll_inputs(thread) }; // rx
+        // SAFETY: as above.
+        unsafe { inputs::dispatch_marked(thread) }; // rx, by interrupts
+        // SAFETY: as above.
+        unsafe { inputs::dispatch_sched(thread) };
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         // SAFETY: as above.
@@ -123,8 +132,12 @@ impl Thread {
     /// sleep learns of them here.
     pub(super) fn look_at_descriptors(&mut self, host: &Host) {
         // A turn with processes may take long.
-        let turns = if self.hurried { BUSY_TURNS / 64 } else { BUSY_TURNS };
-        if self.shared.turns.load(Ordering::Relaxed).is_multiple_of(turns) {
+        let is_idle = self.waits && !self.polls && self.quiet > 0;
+        let turns = if is_idle || self.hurried { IDLE_TURNS } else { BUSY_TURNS };
+        let now = Nanos(self.ctx.now_ns);
+        let is_late = self.waits && now.since(self.looked) >= LOOK;
+        if is_late || self.shared.turns.load(Ordering::Relaxed).is_multiple_of(turns) {
+            self.looked = now;
             self.wait(host, Some(Duration::ZERO));
         }
     }
@@ -135,6 +148,7 @@ impl Thread {
             // What was not reported is the system's still, so nothing is lost.
             host.log.write(Level::Error, "poller", error.to_string());
         }
+        self.marks.append(&mut self.poller.marks); // Packets wait.
     }
 
     /// Waits for the descriptors, unwatched.
@@ -144,11 +158,13 @@ impl Thread {
         self.shared.watch.arm();
     }
 
-    /// How long the thread may sleep for its timers: until the next that is not deferrable.
+    /// How long the thread may sleep for its timers, until the next that is not deferrable, and its
+    /// *sched* nodes.
     pub(super) fn until_timer(&mut self, host: &Host) -> Option<Duration> {
-        let next = host.timers.next_expiry(ThreadIndex(self.shared.index))?;
+        let timer = host.timers.next_expiry(ThreadIndex(self.shared.index));
+        let timer = timer.map(|next| Nanos::from_millis(next.0));
+        let at = timer.into_iter().chain(self.sched.next_call()).min()?;
         let now = self.clock.read();
-        let at = Nanos::from_millis(next.0);
         Some(Duration::from_nanos(at.since(now).0))
     }
 
@@ -160,7 +176,10 @@ impl Thread {
         let index = ThreadIndex(self.shared.index);
         host.timers.set_idle(index, true);
         self.shared.announce_sleep();
-        if !host.gate.is_requested_before_sleep() && !self.shared.quit.load(Ordering::SeqCst) {
+        let asked = host.gate.is_requested_before_sleep()
+            || self.shared.quit.load(Ordering::SeqCst)
+            || self.is_marked();
+        if !asked {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
             let timeout = self.until_timer(host);
             self.sleep(host, timeout);
@@ -181,6 +200,6 @@ impl Thread {
         self.quiet = self.quiet.saturating_add(1);
         let idle = self.shared.idle_turns.load(Ordering::Relaxed);
         self.shared.idle_turns.store(idle.wrapping_add(1), Ordering::Relaxed);
-        self.quiet >= QUIET && self.runtime.may_sleep
+        self.quiet >= QUIET && !self.is_marked() && self.runtime.may_sleep()
     }
 }

@@ -7,7 +7,7 @@ use super::{
     arc::FeatureArc,
     node::{NodeCounts, NodeInstance},
     plan::{ERROR_DROP, INTERFACE_OUTPUT},
-    runtime::{Dest, Edge, Runtime, Slot, Steer},
+    runtime::{Dest, Edge, Input, OnMark, Runtime, SchedNode, Slot, Steer},
 };
 
 /// The instances of every node, by thread. Kept across changes of the plan.
@@ -126,18 +126,25 @@ pub fn compile(
             entry: node.code.entry,
             node: instance.runtime(),
             edges,
+            on_mark: OnMark::Nothing,
             open: None,
             counts,
             instance: Arc::clone(instance),
         };
-        runtime.slots[index.at()] = Some(slot);
-        let polled = node.threads.as_ref().is_none_or(|threads| threads.contains(&thread));
+        let slot = runtime.slots[index.at()].insert(slot);
+        let is_here = node.threads.as_ref().is_none_or(|threads| threads.contains(&thread));
         match node.kind {
-            NodeKind::Input if polled => {
-                runtime.inputs.push(index);
-                runtime.may_sleep &= node.wakes;
+            NodeKind::Input if is_here => {
+                slot.on_mark = OnMark::Dispatch;
+                runtime.inputs.push(Input { index, wakes: node.wakes });
             }
-            NodeKind::PreInput if polled => runtime.pre_inputs.push(index),
+            NodeKind::MarkedInput if is_here => slot.on_mark = OnMark::Dispatch,
+            NodeKind::Sched if is_here => {
+                slot.on_mark = OnMark::Call;
+                let &PlanNode { serial, epoch, .. } = node;
+                runtime.scheds.push(SchedNode { index, serial, epoch });
+            }
+            NodeKind::PreInput if is_here => runtime.pre_inputs.push(index),
             _ => {}
         }
     }

@@ -6,13 +6,13 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use gristmill_abi::{
     Head,
-    declaration::{NodeDecl, node_type},
+    declaration::{NodeDecl, node_flag, node_type},
     frame::{NodeFn, NodeRuntime},
     text::Opaque,
 };
@@ -43,10 +43,14 @@ impl Owner {
 pub enum NodeKind {
     /// When packets were enqueued to it.
     Internal,
-    /// Every turn of the loop.
+    /// Every turn of the loop; of an interface's, as its queues are polled or waited for.
     Input,
+    /// When it was marked.
+    MarkedInput,
     /// Every turn of the loop, before all inputs.
     PreInput,
+    /// At the time it asked for, and when it was marked.
+    Sched,
 }
 
 impl NodeKind {
@@ -54,8 +58,12 @@ impl NodeKind {
     pub fn of(decl: &NodeDecl) -> Option<Self> {
         match decl.node_type {
             node_type::INTERNAL => Some(Self::Internal),
+            node_type::INPUT if decl.flags & node_flag::ON_INTERRUPT != 0 => {
+                Some(Self::MarkedInput)
+            }
             node_type::INPUT => Some(Self::Input),
             node_type::PRE_INPUT => Some(Self::PreInput),
+            node_type::SCHED => Some(Self::Sched),
             _ => None,
         }
     }
@@ -65,8 +73,9 @@ impl fmt::Display for NodeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Internal => "internal",
-            Self::Input => "input",
+            Self::Input | Self::MarkedInput => "input",
             Self::PreInput => "pre-input",
+            Self::Sched => "sched",
         })
     }
 }
@@ -220,12 +229,32 @@ impl NodeCounts {
     }
 }
 
+/// When a thread dispatches an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// Every turn.
+    pub polled: bool,
+    /// A part of it only when it was marked.
+    pub waits: bool,
+}
+
+const POLLED: u8 = 1;
+const WAITS: u8 = 2;
+
+impl Attention {
+    fn bits(self) -> u8 {
+        (u8::from(self.polled) * POLLED) | (u8::from(self.waits) * WAITS)
+    }
+}
+
 /// A node on one thread. Shared by the runtimes that know it; ended with the last of them.
 pub struct NodeInstance {
     /// What the node's entry is given. Only the owning thread touches it, and only while it runs.
     runtime: UnsafeCell<NodeRuntime>,
     /// What it counts.
     pub counts: Arc<NodeCounts>,
+    /// Of an input: bits of its [`Attention`], which the owning thread alone changes.
+    attention: AtomicU8,
     maker: Arc<dyn Maker>,
 }
 
@@ -256,10 +285,24 @@ impl NodeInstance {
             counters: declared.as_ptr().cast::<u64>().cast_mut(),
             n_counters: u32::try_from(declared.len()).unwrap_or(u32::MAX),
             reserved32: 0,
-            reserved: [0; 2],
+            wake_at_ns: 0,
+            reserved: 0,
         };
         let maker = Arc::clone(&code.maker);
-        Ok(Arc::new(Self { runtime: UnsafeCell::new(runtime), counts, maker }))
+        let attention = AtomicU8::new(POLLED);
+        Ok(Arc::new(Self { runtime: UnsafeCell::new(runtime), counts, attention, maker }))
+    }
+
+    /// Of an input: when its thread dispatches it. At first, every turn.
+    #[inline(always)]
+    pub fn attention(&self) -> Attention {
+        let bits = self.attention.load(Ordering::Relaxed);
+        Attention { polled: bits & POLLED != 0, waits: bits & WAITS != 0 }
+    }
+
+    /// Of an input, on the owning thread: when it is dispatched from now on.
+    pub fn attend(&self, attention: Attention) {
+        self.attention.store(attention.bits(), Ordering::Relaxed);
     }
 
     /// For the entry, on the owning thread.

@@ -122,10 +122,10 @@ pub struct PlanNode {
     pub nexts: Vec<PlanNext>,
     /// Names of its counters.
     pub counters: Vec<String>,
-    /// For inputs: the threads that poll it; `None` is all of them.
+    /// For all but internal nodes: the threads that dispatch it; `None` is all of them.
     pub threads: Option<Vec<u32>>,
     /// For inputs: a descriptor or a timer wakes the thread when there is work, so the thread may
-    /// sleep.
+    /// sleep although it polls them.
     pub wakes: bool,
 }
 

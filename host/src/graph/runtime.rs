@@ -8,7 +8,7 @@ use gristmill_abi::frame::{NodeFn, NodeRuntime};
 use super::{
     NodeIndex,
     frame::FrameId,
-    node::{Counter, NodeCounts, NodeInstance},
+    node::{Attention, Counter, NodeCounts, NodeInstance},
 };
 
 /// Where an out-arc leads.
@@ -42,6 +42,37 @@ pub struct Steer {
     pub other: Dest,
 }
 
+/// What a mark of a node does on a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMark {
+    /// Nothing: it is no input and no *sched* node, or not one of this thread.
+    Nothing,
+    /// It is dispatched.
+    Dispatch,
+    /// It is dispatched, and says when it wants to be called next.
+    Call,
+}
+
+/// A node that is looked at every turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    /// The node.
+    pub index: NodeIndex,
+    /// It has something that wakes the thread, which may sleep although it is polled.
+    pub wakes: bool,
+}
+
+/// A node that is called at its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedNode {
+    /// The node.
+    pub index: NodeIndex,
+    /// Tells it from others that had its index.
+    pub serial: u64,
+    /// Tells its instances apart.
+    pub epoch: u64,
+}
+
 /// A node of a thread's graph.
 #[derive(Debug)]
 pub struct Slot {
@@ -51,6 +82,8 @@ pub struct Slot {
     pub node: *mut NodeRuntime,
     /// Its out-arcs: the first, and how many.
     pub edges: (u32, u16),
+    /// What it is to be marked on this thread.
+    pub on_mark: OnMark,
     /// The frame that packets for it are collected in.
     pub open: Option<FrameId>,
     /// What it counts here.
@@ -70,12 +103,14 @@ pub struct Runtime {
     pub steers: Vec<Steer>,
     /// Nodes dispatched before the inputs.
     pub pre_inputs: Vec<NodeIndex>,
-    /// Nodes dispatched every turn.
-    pub inputs: Vec<NodeIndex>,
+    /// Nodes dispatched every turn, unless they are waited for.
+    pub inputs: Vec<Input>,
+    /// Nodes called at their times.
+    pub scheds: Vec<SchedNode>,
+    /// The thread has not yet looked at `scheds`.
+    pub is_new: bool,
     /// `error-drop`.
     pub drop: NodeIndex,
-    /// Every input has something that wakes the thread.
-    pub may_sleep: bool,
 }
 
 // SAFETY: `Slot::node` belongs to the thread whose runtime this is; the rest is `Send`.
@@ -90,9 +125,24 @@ impl Runtime {
             steers: Vec::new(),
             pre_inputs: Vec::new(),
             inputs: Vec::new(),
+            scheds: Vec::new(),
+            is_new: true,
             drop: NodeIndex(0),
-            may_sleep: true,
         }
+    }
+
+    /// Whether the thread may sleep: what it polls has something that wakes it.
+    ///
+    /// Cost: O(inputs).
+    pub fn may_sleep(&self) -> bool {
+        self.inputs.iter().all(|input| input.wakes || !self.attention(input.index).polled)
+    }
+
+    /// When an input is dispatched.
+    #[inline(always)]
+    pub fn attention(&self, index: NodeIndex) -> Attention {
+        let never = Attention { polled: false, waits: false };
+        self.slot(index).map_or(never, |slot| slot.instance.attention())
     }
 
     /// The slot of a node.

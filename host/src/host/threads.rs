@@ -7,7 +7,9 @@ use super::{GraphError, Host};
 use crate::engine::{
     Caller, Thread, ThreadShared,
     files::{FileId, FileReport, Files},
+    mark::Mark,
 };
+use crate::graph::NodeIndex;
 
 /// A forwarding thread, as the main thread holds it.
 pub struct ThreadHandle {
@@ -86,6 +88,23 @@ impl Host {
     pub fn ring(&self, index: u32) {
         if let Some(thread) = self.threads.read().get(&index) {
             thread.shared.ring();
+        }
+    }
+
+    /// Has a thread, or all, dispatch a node in its next turn, once however often it was marked by
+    /// then; false if there is no such thread. Any thread.
+    ///
+    /// An input's queues are all polled, a *sched* node is called; other nodes, and those that the
+    /// thread does not dispatch, are let be.
+    pub fn interrupt(&self, node: NodeIndex, thread: Option<u32>) -> bool {
+        let mark = Mark { node, queue: None };
+        let threads = self.threads.read();
+        match thread {
+            Some(index) => threads.get(&index).map(|thread| thread.shared.mark(mark)).is_some(),
+            None => {
+                threads.values().for_each(|thread| thread.shared.mark(mark));
+                true
+            }
         }
     }
 

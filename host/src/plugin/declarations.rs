@@ -6,13 +6,13 @@ use gristmill_abi::{
     command::{CommandDecl, role},
     declaration::{
         ArcDecl, FeatureDecl, NextDecl, NodeDecl, OfferDecl, PluginDecl, RequireDecl, next_kind,
-        node_type,
     },
     device::DeviceClassDecl,
 };
 use semver::{Version, VersionReq};
 
 use super::{descriptor::Description, fault::DeclarationFault, kind::Kind, name::is_kebab};
+use crate::graph::NodeKind;
 
 /// Highest x86-64 level there is.
 const CPU_LEVEL_MAX: u32 = 4;
@@ -214,7 +214,7 @@ fn command_fault(path: &str, command: &CommandDecl) -> Option<String> {
 }
 
 fn node_fault(node: &NodeDecl) -> Option<String> {
-    if !matches!(node.node_type, node_type::INTERNAL | node_type::INPUT | node_type::PRE_INPUT) {
+    if NodeKind::of(node).is_none() {
         return Some(format!("node type {}: update the host", node.node_type));
     }
     let variants = node.variants.as_slice();

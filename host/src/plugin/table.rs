@@ -5,6 +5,7 @@
 mod file;
 mod graph;
 mod interface;
+mod interrupt;
 mod process;
 mod rpc;
 mod timer;
@@ -149,6 +150,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "batch" => Some((&raw const graph::BATCH_SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
         "file" => Some((&raw const file::SERVICE).cast()),
+        "interrupt" => Some((&raw const interrupt::SERVICE).cast()),
         "process" => Some((&raw const process::SERVICE).cast()),
         "rpc" => Some((&raw const rpc::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),

@@ -106,6 +106,10 @@ pub mod node_type {
     pub const INPUT: u32 = 1;
     /// Like input, before all inputs.
     pub const PRE_INPUT: u32 = 2;
+    /// Called with an empty frame at the time it asked for in its last call
+    /// ([`NodeRuntime::wake_at_ns`](crate::frame::NodeRuntime::wake_at_ns)); the first time, and
+    /// when it is marked, at once.
+    pub const SCHED: u32 = 3;
 }
 
 /// [`NodeDecl::flags`]; a host that does not know one ignores it.
@@ -113,6 +117,10 @@ pub mod node_flag {
     /// Of an input: its thread may sleep, although the node is then not dispatched. Whatever it
     /// waits for wakes the thread: a timer, or a descriptor.
     pub const MAY_SLEEP: u32 = 1;
+    /// Of an input: dispatched only when it was marked
+    /// ([`InterruptService`](crate::host::InterruptService)). A host that does not know this flag
+    /// dispatches it every turn.
+    pub const ON_INTERRUPT: u32 = 2;
 }
 
 /// [`NextDecl::kind`].

@@ -25,6 +25,10 @@ pub const ENTRY_PANICKED: u32 = u32::MAX - 1;
 pub const RX_LINK_UP: u32 = 1 << 0;
 /// [`Frame::flags`]: the link of the device went down.
 pub const RX_LINK_DOWN: u32 = 1 << 1;
+/// [`Frame::flags`], set by the host for an rx function: unless this poll brings packets, the next
+/// one comes when the queue's descriptor is readable. A device that has its descriptor silenced
+/// while it is polled arms it now, before it looks for packets the last time.
+pub const RX_LAST_POLL: u32 = 1 << 2;
 
 /// A node's entry. Called on the thread that owns all three.
 pub type NodeFn =
@@ -38,7 +42,7 @@ pub type NodeFn =
 pub struct Frame {
     /// Packets, 0 to [`FRAME_SIZE`].
     pub n: u32,
-    /// `RX_LINK_*` from an rx function, else 0.
+    /// [`RX_LAST_POLL`] for an rx function, `RX_LINK_*` from it, else 0.
     pub flags: u32,
     /// `n` buffer indices, room for [`FRAME_SIZE`].
     pub indices: *mut u32,
@@ -92,8 +96,11 @@ pub struct NodeRuntime {
     pub n_counters: u32,
     /// Reserved, 0.
     pub reserved32: u32,
+    /// Of a *sched* node: when it wants to be called next, in nanoseconds since the host started.
+    /// 0 before each call; if it is 0 after it, the node is called again only when it is marked.
+    pub wake_at_ns: u64,
     /// Reserved, 0.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 const _: () = {
@@ -113,4 +120,5 @@ const _: () = {
     assert!(offset_of!(NodeRuntime, state) == 16);
     assert!(offset_of!(NodeRuntime, counters) == 24);
     assert!(offset_of!(NodeRuntime, n_counters) == 32);
+    assert!(offset_of!(NodeRuntime, wake_at_ns) == 40);
 };

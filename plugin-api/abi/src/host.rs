@@ -1,7 +1,7 @@
 //! What a plugin may ask of the host.
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
-//! `interface`, `graph`, `buffer`, `timer`, `rpc`, [`file`](crate::file),
+//! `interface`, `graph`, `buffer`, `timer`, `rpc`, `interrupt`, [`file`](crate::file),
 //! [`process`](crate::process).
 
 use core::ffi::c_void;
@@ -330,4 +330,28 @@ pub struct RpcService {
     ) -> Status,
     /// 1 if this thread may wait for main: it forwards nothing.
     pub may_wait: unsafe extern "C" fn(context: *mut c_void) -> u32,
+}
+
+/// Every thread, in [`InterruptService::mark`].
+pub const ALL_THREADS: u32 = u32::MAX;
+
+/// Service `interrupt`, version 1: nodes that are dispatched when they are marked.
+#[repr(C)]
+#[derive(Debug)]
+pub struct InterruptService {
+    /// Size and version.
+    pub head: Head,
+    /// The index of a node of this plugin that is in the graph and can be marked: a *sched* node,
+    /// or an input with [`ON_INTERRUPT`](crate::declaration::node_flag::ON_INTERRUPT). It is the
+    /// node's as long as the plugin is loaded. Main thread.
+    pub node: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        name: Str<'_>,
+        node: *mut u32,
+        error: *mut ErrorText,
+    ) -> Status,
+    /// Has a thread, or [`ALL_THREADS`], dispatch a node in its next turn, once however often it
+    /// was marked by then. Fails if there is no such thread. Any thread.
+    pub mark: unsafe extern "C" fn(context: *mut c_void, node: u32, thread: u32) -> Status,
 }

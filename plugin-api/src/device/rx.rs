@@ -5,7 +5,7 @@ use std::io::IoSliceMut;
 
 use gristmill_abi::{
     buffer::DATA,
-    frame::{FRAME_SIZE, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx},
+    frame::{FRAME_SIZE, RX_LAST_POLL, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx},
 };
 
 use super::host_of;
@@ -210,7 +210,17 @@ impl<'a, N: NextNodes> RxFrame<'a, N> {
     ///
     /// For devices that do not name a kernel interface to follow.
     pub fn set_link(&mut self, up: bool) {
-        self.frame.set_flags(if up { RX_LINK_UP } else { RX_LINK_DOWN });
+        let link = if up { RX_LINK_UP } else { RX_LINK_DOWN };
+        self.frame.set_flags(self.frame.flags() & RX_LAST_POLL | link);
+    }
+
+    /// Whether, unless this poll brings packets, the next one comes only when the queue's
+    /// descriptor is readable.
+    ///
+    /// For devices that silence their descriptor while they are polled: they arm it now, and look
+    /// for packets after that.
+    pub fn is_last_poll(&self) -> bool {
+        self.frame.flags() & RX_LAST_POLL != 0
     }
 
     /// An empty packet to be pushed; `None` when the pool is used up.
@@ -282,7 +292,7 @@ mod tests {
                 }
                 Some((len, Next::Onward))
             }) {}
-            frame.set_link(false);
+            frame.set_link(frame.is_last_poll());
         }
 
         fn transmit(&self, sent: &mut Vec<Vec<usize>>, frame: &mut TxFrame<'_>) -> usize {
@@ -305,7 +315,10 @@ mod tests {
                 expected = expected.wrapping_add(7);
             }
         }
-        assert_eq!(bench.link(), Some(false));
+        assert_eq!(bench.link(), Some(false), "it is not told that this is the last poll");
+        bench.set_last_poll(true);
+        bench.receive(&mut Vec::new());
+        assert_eq!(bench.link(), Some(true), "it is, and can still say how its link is");
         let mut sent = Vec::new();
         assert_eq!(bench.transmit(&mut sent, out.packets), lengths.len());
         assert_eq!(sent[..4], [vec![0], vec![1], vec![2_047], vec![2_048]]);

@@ -1,7 +1,7 @@
 //! Runs the queues of one device: no host, no threads, no clock.
 
 use gristmill_abi::frame::{
-    FRAME_SIZE, Frame as RawFrame, PANICKED, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx,
+    FRAME_SIZE, Frame as RawFrame, PANICKED, RX_LAST_POLL, RX_LINK_DOWN, RX_LINK_UP, ThreadCtx,
 };
 
 use super::{Outcome, TestPacket, build, collect, cycles, give_back, thread_ctx};
@@ -19,6 +19,7 @@ pub struct DeviceBench<D: Device> {
     now_ns: u64,
     stash: Stash,
     link: Option<bool>,
+    last_poll: bool,
 }
 
 /// What a trip through a device costs, in clocks per packet.
@@ -42,6 +43,7 @@ impl<D: Device> DeviceBench<D> {
             now_ns: 0,
             stash: Stash::default(),
             link: None,
+            last_poll: false,
         }
     }
 
@@ -53,6 +55,12 @@ impl<D: Device> DeviceBench<D> {
     /// Sets the clock, in nanoseconds since the host started.
     pub fn set_now_ns(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+    }
+
+    /// Whether the device is told, from now on, that a poll is the last before its descriptor is
+    /// waited for.
+    pub fn set_last_poll(&mut self, last_poll: bool) {
+        self.last_poll = last_poll;
     }
 
     /// What the device last said of its link; `None` if it never did.
@@ -118,6 +126,7 @@ impl<D: Device> DeviceBench<D> {
         slots.nexts.fill(PANICKED);
         let mut ctx = thread_ctx(self.now_ns);
         let mut raw = slots.frame();
+        raw.flags = if self.last_poll { RX_LAST_POLL } else { 0 };
         // SAFETY: context and frame are this function's own; an rx function has no node.
         let frame = unsafe { Frame::from_raw(&raw mut ctx, core::ptr::null_mut(), &mut raw) };
         let mut frame = RxFrame::new(frame, &mut self.stash, self.interface);
@@ -125,7 +134,7 @@ impl<D: Device> DeviceBench<D> {
         self.device.receive(queue, &mut frame);
         let clocks = cycles::now() - start;
         let whole = frame.result();
-        match raw.flags {
+        match raw.flags & !RX_LAST_POLL {
             RX_LINK_UP => self.link = Some(true),
             RX_LINK_DOWN => self.link = Some(false),
             _ => {}

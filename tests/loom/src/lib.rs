@@ -12,6 +12,7 @@ pub mod engine {
     #[path = "rpc/admission.rs"]
     pub mod admission;
     pub mod gate;
+    pub mod interrupts;
     pub mod ring;
     pub mod sleep;
 }
@@ -28,6 +29,8 @@ mod loom_admission;
 mod loom_doorbell;
 #[cfg(test)]
 mod loom_gate;
+#[cfg(test)]
+mod loom_interrupts;
 #[cfg(test)]
 mod loom_ring;
 #[cfg(test)]

@@ -1,4 +1,7 @@
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use gristmill_abi::{
     device::{DeviceClassDecl, INTERFACE_L3, TX_PANICKED},
@@ -12,7 +15,7 @@ use crate::{
         DeviceOps, Interface, LinkNews, NewInterface, PuntState, error_drop, error_punt,
         output_node,
     },
-    engine::{ThreadShared, poller::Poller},
+    engine::{ThreadShared, inputs, mark::Mark, poller::Poller},
     graph::{
         NodeKind, Owner, Plan, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
@@ -25,6 +28,8 @@ use crate::{
 thread_local! {
     /// What the node `sink` was given: a list of packets for each dispatch.
     static SUNK: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
+    /// When the node `sched` wants to be called next.
+    static ASKED: Cell<u64> = const { Cell::new(0) };
     /// How many packets the device takes at each call.
     static TAKES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
@@ -65,6 +70,15 @@ unsafe extern "C" fn mixed(_: *mut ThreadCtx, _: *mut NodeRuntime, frame: *mut F
 unsafe extern "C" fn panics(_: *mut ThreadCtx, _: *mut NodeRuntime, frame: *mut Frame) -> u32 {
     packets(frame).1[0] = 0;
     ENTRY_PANICKED
+}
+
+/// Asks to be called when `ASKED` says.
+unsafe extern "C" fn sched(_: *mut ThreadCtx, node: *mut NodeRuntime, _: *mut Frame) -> u32 {
+    // SAFETY: the dispatcher lends the node for the call.
+    let node = unsafe { &mut *node };
+    assert_eq!(node.wake_at_ns, 0, "before each call");
+    node.wake_at_ns = ASKED.take();
+    PER_PACKET
 }
 
 unsafe extern "C" fn rx(_: *mut ThreadCtx, _: *mut std::ffi::c_void, _: u32, _: *mut Frame) -> u32 {
@@ -355,4 +369,34 @@ fn punted_packets_leave_from_their_layer_2_header_on_or_are_counted() {
     bench.run_packets(ERROR_PUNT, &index);
     assert_eq!(interface.sum(|thread| &thread.tx_packets), 1);
     assert_eq!(interface.sum(|thread| &thread.tx_bytes), 60, "14 bytes of Ethernet again");
+}
+
+#[test]
+fn a_sched_node_is_called_at_once_at_its_time_and_when_it_is_marked() {
+    let kind = NodeKind::Sched;
+    let nodes = vec![PlanNode { kind, ..node("sched", sched, Vec::new()) }];
+    let mut bench = Bench::new(nodes, None, &Arc::default());
+    let mark = Mark { node: bench.plan.find("sched").unwrap(), queue: None };
+    let mut calls_at = |now_ns: u64, asks: u64, marked: bool| {
+        bench.thread.ctx.now_ns = now_ns;
+        ASKED.set(asks);
+        if marked {
+            bench.thread.shared.mark(mark);
+        }
+        let before = bench.stats("sched").calls.get();
+        // SAFETY: the thread is this test's own.
+        unsafe { inputs::dispatch_marked(&raw mut *bench.thread) };
+        // SAFETY: as above.
+        unsafe { inputs::dispatch_sched(&raw mut *bench.thread) };
+        assert!(bench.thread.is_settled());
+        bench.stats("sched").calls.get() - before
+    };
+    assert_eq!(calls_at(1_000_000, 1_500_000, false), 1, "spliced in");
+    assert_eq!(calls_at(1_499_999, 0, false), 0);
+    assert_eq!(calls_at(1_500_000, 2_000_000, false), 1);
+    assert_eq!(calls_at(1_600_000, 3_000_000, true), 1, "marked: what it asks for then counts");
+    assert_eq!(calls_at(2_500_000, 0, false), 0);
+    assert_eq!(calls_at(3_000_000, 0, false), 1);
+    assert_eq!(calls_at(9_000_000_000, 0, false), 0, "it asked for nothing");
+    assert_eq!(calls_at(9_000_000_001, 0, true), 1);
 }

@@ -1,7 +1,7 @@
 use gristmill_abi::{
     ErrorText, Head, List, Status, Str,
     command::{AnswerTable, ArgValue},
-    declaration::{CounterDecl, Variant},
+    declaration::{CounterDecl, Variant, node_type},
     frame::{Frame, NodeRuntime, ThreadCtx},
     text::Opaque,
 };
@@ -60,8 +60,8 @@ fn next_fault(kind: u32, severity: u32, name: &'static str) -> String {
 #[test]
 fn a_node_of_an_unknown_type_or_for_no_cpu_is_refused() {
     assert_eq!(value_fault("n", Body::Node(NODE)), "");
-    let error = value_fault("n", Body::Node(NodeDecl { node_type: 3, ..NODE }));
-    assert_eq!(error, "declares node \"n\" with node type 3: update the host");
+    let error = value_fault("n", Body::Node(NodeDecl { node_type: 4, ..NODE }));
+    assert_eq!(error, "declares node \"n\" with node type 4: update the host");
     let levels = List::new(&[
         Variant { cpu_level: 0, reserved: 0, entry },
         Variant { cpu_level: 5, reserved: 0, entry },
