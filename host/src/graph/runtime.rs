@@ -53,6 +53,8 @@ pub struct Slot {
     pub edges: (u32, u16),
     /// The frame that packets for it are collected in.
     pub open: Option<FrameId>,
+    /// Tells it from other nodes that had its index.
+    pub serial: u64,
     /// Keeps `node` alive; also its statistics.
     pub instance: Arc<NodeInstance>,
 }
