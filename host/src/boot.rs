@@ -118,6 +118,7 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
         host.log.write(Level::Warn, "process", &text);
     }
     let watchdog = start_watchdog(host, config.watchdog); // Before anything is pinned.
+    host.handoff.set_ring_size(config.handoff.ring_size);
     let table = host_table(host);
     let spawn = |index: u32| -> Result<*mut Thread, BootError> {
         let shared = Arc::new(ThreadShared::new(index).map_err(system("make a doorbell"))?);

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{log::Level, time::Nanos};
+use crate::{engine::handoff, log::Level, time::Nanos};
 
 /// Workers at most: main and they have one buffer cache each, of which there are 64.
 pub const MAX_WORKERS: u32 = 63;
@@ -40,6 +40,8 @@ pub struct Config {
     pub cli: Cli,
     /// The log.
     pub log: Logging,
+    /// Handing packets from thread to thread.
+    pub handoff: Handoff,
     /// How long nodes, commands and the like may hold their thread before that is reported; 0 if
     /// nothing is.
     pub watchdog: Nanos,
@@ -54,6 +56,13 @@ pub struct Cli {
     pub socket: Option<PathBuf>,
     /// The group that may talk, besides root and the host's own user.
     pub group: Option<String>,
+}
+
+/// Settings of the rings between threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handoff {
+    /// Vectors that each thread's ring has room for; a power of two of at least 2.
+    pub ring_size: usize,
 }
 
 /// Settings of the log.
@@ -198,9 +207,16 @@ impl Default for Config {
             exec: Vec::new(),
             cli: Cli::default(),
             log: Logging::default(),
+            handoff: Handoff::default(),
             watchdog: Nanos::from_millis(10),
             sections: Vec::new(),
         }
+    }
+}
+
+impl Default for Handoff {
+    fn default() -> Self {
+        Self { ring_size: handoff::RING_SIZE }
     }
 }
 

@@ -18,8 +18,9 @@ use crate::{
     buffer::Pool,
     device::{Interfaces, LinkNews, PuntState, error_drop, error_punt, netlink::LinkWatcher},
     engine::{
-        Barrier, BarrierGate, LateWorker, Pause, Rpc, Thread, ThreadShared,
+        Barrier, BarrierGate, Handoff, LateWorker, Pause, Rpc, Thread, ThreadShared,
         files::{FileReport, Files},
+        handoff::{CONGESTION, HandedOff, NODE_GONE},
     },
     graph::{
         NodeIndex, NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
@@ -143,6 +144,8 @@ pub struct Host {
     pub link_news: Arc<LinkNews>,
     /// Calls to main.
     pub rpc: Rpc,
+    /// Packets from thread to thread.
+    pub handoff: Arc<Handoff>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// Processes.
@@ -191,6 +194,7 @@ impl Host {
             links: Mutex::default(),
             link_news: Arc::default(),
             rpc: Rpc::default(),
+            handoff: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             processes: Processes::new(clock.thread()),
             loading: Mutex::default(),
@@ -260,15 +264,18 @@ impl Host {
     /// between the pause points of the barrier.
     pub unsafe fn add_thread(&self, thread: *mut Thread) -> Result<(), GraphError> {
         // SAFETY: by the caller's promise; it does not run yet.
-        let new = unsafe { &*thread };
+        let new = unsafe { &mut *thread };
+        new.join(&self.handoff);
         let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
         if shared.index == 0 {
             self.link_news.set_main(Arc::clone(&shared));
             self.rpc.set_main(Arc::clone(&shared));
         }
+        let index = shared.index;
         self.threads.write().push(ThreadHandle { shared, files, thread });
         self.change_graph(|_| Ok(())).inspect_err(|_| {
             self.threads.write().pop();
+            self.handoff.close(index);
         })?;
         Ok(())
     }
@@ -513,6 +520,12 @@ impl Host {
             drops.push((node.name.to_string(), "undecided".into(), Severity::Error, undecided));
             let bad_next = sum(&|thread| thread.stats.bad_next.get());
             drops.push((node.name.to_string(), "bad-next".into(), Severity::Error, bad_next));
+            let congested = sum(&|thread| thread.read_handed_off().map_or(0, HandedOff::congested));
+            drops.push((node.name.to_string(), CONGESTION.into(), Severity::Error, congested));
+            if *node.name == *ERROR_DROP {
+                let gone = self.handoff.node_gone();
+                drops.push((node.name.to_string(), NODE_GONE.into(), Severity::Error, gone));
+            }
         }
         drops
     }

@@ -1,5 +1,6 @@
 //! From TOML to the types: every value with its place, so that every complaint has one.
 
+mod handoff;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -36,9 +37,10 @@ pub(super) fn config(text: &str, file: &Path) -> Result<Config, ConfigError> {
             "cli" => reader.cli(reader.table(key, value)?, &mut config)?,
             "log" => reader.log(reader.table(key, value)?, &mut config)?,
             "plugin" => reader.plugins(reader.table(key, value)?, &mut config)?,
+            "handoff" => reader.handoff(reader.table(key, value)?, &mut config)?,
             "watchdog" => reader.watchdog(reader.table(key, value)?, &mut config)?,
             _ => {
-                let known = "[host], [cli], [log], [watchdog], [plugin.NAME]";
+                let known = "[host], [cli], [log], [handoff], [watchdog], [plugin.NAME]";
                 return Err(reader.unknown(key, "section", known));
             }
         }

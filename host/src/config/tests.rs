@@ -52,6 +52,8 @@ group = "net"
 [log]
 level = "debug"
 lines = 10
+[handoff]
+ring-size = 4096
 [watchdog]
 threshold-ms = 25
 "#;
@@ -72,6 +74,7 @@ threshold-ms = 25
         exec: vec![command("create tap"), command("set interface state tap0 up")],
         cli: Cli { socket: Some("/etc/cli.sock".into()), group: Some("net".into()) },
         log: Logging { level: Level::Debug, lines: 10 },
+        handoff: Handoff { ring_size: 4_096 },
         watchdog: Nanos::from_millis(25),
         sections: vec![],
     };
@@ -142,7 +145,7 @@ fn an_error_says_where_and_what() {
         ("[host]\n workrs = 1", "2:2: unknown setting \"workrs\": known are workers, "),
         (
             "[hots]",
-            "1:2: unknown section \"hots\": known are [host], [cli], [log], [watchdog], [plugin.NAME]",
+            "1:2: unknown section \"hots\": known are [host], [cli], [log], [handoff], [watchdog], [plugin.NAME]",
         ),
         ("workers = 1", "1:1: unknown section \"workers\": known are "),
         ("host = 1", "1:8: host must be a section, not a whole number"),
@@ -174,6 +177,10 @@ fn an_error_says_where_and_what() {
         ("[cli]\nmode = 1", "2:1: unknown setting \"mode\": known are socket, group"),
         ("[log]\nlevel = 'loud'", "2:9: level \"loud\": a level is error, warn, notice or debug"),
         ("[log]\nlines = 0", "2:9: lines = 0: must be 1 to 65536"),
+        ("[handoff]\nring-size = 1", "2:13: ring-size = 1: must be 2 to 65536"),
+        ("[handoff]\nring-size = 65537", "2:13: ring-size = 65537: must be 2 to 65536"),
+        ("[handoff]\nring-size = 100", "2:13: ring-size = 100: must be a power of two, 64 or 128"),
+        ("[handoff]\nring = 1", "2:1: unknown setting \"ring\": known are ring-size"),
         ("[watchdog]\nthreshold-ms = 60001", "2:16: threshold-ms = 60001: must be 0 to 60000"),
         ("[watchdog]\nthreshold = 1", "2:1: unknown setting \"threshold\": known are threshold-ms"),
         ("plugin.tap = 1", "1:14: tap must be a section, not a whole number"),

@@ -192,7 +192,7 @@ impl Thread {
     }
 
     /// Each packet to its own next, run by run.
-    fn partition(&mut self, index: NodeIndex, frame: FrameId, n_edges: u16) {
+    pub(super) fn partition(&mut self, index: NodeIndex, frame: FrameId, n_edges: u16) {
         let n = self.frames.len(frame);
         let mut from = 0;
         while from < n {
@@ -305,7 +305,7 @@ impl Thread {
         }
     }
 
-    fn drop_packets(&mut self, frame: FrameId, from: usize, run: usize) {
+    pub(super) fn drop_packets(&mut self, frame: FrameId, from: usize, run: usize) {
         self.put(self.runtime.drop, frame, from, run);
     }
 
@@ -319,10 +319,15 @@ impl Thread {
 
     #[cold]
     fn drop_bad_next(&mut self, index: NodeIndex, frame: FrameId, from: usize, run: usize) {
-        if let Some(slot) = self.runtime.slot(index) {
-            slot.instance.stats.bad_next.add(run as u64);
-        }
+        self.count_bad_next(index, run);
         self.drop_packets(frame, from, run);
+    }
+
+    /// Packets were sent to a next that the node does not have.
+    pub(super) fn count_bad_next(&self, index: NodeIndex, packets: usize) {
+        if let Some(slot) = self.runtime.slot(index) {
+            slot.instance.stats.bad_next.add(packets as u64);
+        }
     }
 
     /// Enqueues packets that a node sends beside those of its frame.

@@ -74,6 +74,8 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
             unsafe { &mut *thread }.begin_nodes();
         }
         main.control.host.set_in_nodes(true);
+        // SAFETY: as above. Not before the processes, which may change the graph.
+        unsafe { &mut *thread }.receive_handoff();
         // SAFETY: by the caller's promise, here and below; no reference is in use.
         unsafe { dispatch::poll_pre_inputs(thread) };
         // SAFETY: as above.
@@ -123,6 +125,7 @@ impl Thread {
         // What was asked for after main last looked, and before it announced its sleep.
         let asked = !host.rpc.is_empty()
             || host.link_news.is_some()
+            || !self.is_inbox_empty()
             || host.processes.has_work()
             || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };

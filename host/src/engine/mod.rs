@@ -1,9 +1,10 @@
-//! Who runs: the two loops, the dispatch of frames, the barrier between main and workers, and calls
-//! to main.
+//! Who runs: the two loops, the dispatch of frames, the barrier between main and workers, packets
+//! from thread to thread, and calls to main.
 
 pub mod barrier;
 pub mod dispatch;
 pub mod files;
+pub mod handoff;
 pub mod main_cell;
 pub mod main_loop;
 pub mod poller;
@@ -15,5 +16,6 @@ pub mod watchdog;
 pub mod worker_loop;
 
 pub use barrier::{Barrier, BarrierGate, LateWorker, Pause};
+pub use handoff::Handoff;
 pub use rpc::Rpc;
 pub use thread::{Thread, ThreadShared};

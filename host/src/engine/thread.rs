@@ -17,7 +17,13 @@ use gristmill_abi::{
 use plugin_api::ThreadIndex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{files::Files, poller::Poller, sleep::SleepState, watchdog::Watch};
+use super::{
+    files::Files,
+    handoff::{Handoff, Inbox, Outbound},
+    poller::Poller,
+    sleep::SleepState,
+    watchdog::Watch,
+};
 use crate::{
     buffer::Cache,
     graph::{
@@ -147,6 +153,10 @@ pub struct Thread {
     pub(super) quiet: u32,
     /// Processes ran in its last turn.
     pub(super) hurried: bool,
+    /// Packets that others have handed to it.
+    pub(super) inbox: Option<Inbox>,
+    /// Whom it can hand packets to.
+    pub(super) outbound: Outbound,
     /// What it sleeps on.
     pub poller: Poller,
     /// Descriptors with functions that it serves.
@@ -189,10 +199,18 @@ impl Thread {
             moved: 0,
             quiet: 0,
             hurried: false,
+            inbox: None,
+            outbound: Outbound::default(),
             poller,
             files,
             shared,
         }
+    }
+
+    /// Opens the thread's ring, and lets it hand packets to others.
+    pub fn join(&mut self, handoff: &Arc<Handoff>) {
+        self.inbox = Some(handoff.open(&self.shared, self.cache.pool()));
+        self.outbound = Outbound::new(handoff);
     }
 
     /// The thread whose context a node was given.

@@ -42,6 +42,7 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         let this = unsafe { &mut *thread };
         host.gate.pause_point(this);
         let now = this.begin_turn(); // Once per loop; whoever needs the time is handed it.
+        this.receive_handoff();
         this.look_at_descriptors(host);
         // SAFETY: by the caller's promise; no reference is in use.
         unsafe { serve_descriptors(thread, host, &mut |_| ()) };
@@ -160,7 +161,8 @@ impl Thread {
         let index = ThreadIndex(self.shared.index);
         host.timers.set_idle(index, true);
         self.shared.announce_sleep();
-        if !host.gate.is_requested_before_sleep() && !host.stop.load(Ordering::SeqCst) {
+        let asked = host.gate.is_requested_before_sleep() || host.stop.load(Ordering::SeqCst);
+        if !asked && self.is_inbox_empty() {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
             let timeout = self.until_timer(host);
             self.sleep(host, timeout);

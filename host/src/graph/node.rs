@@ -5,7 +5,7 @@ use std::{
     cell::UnsafeCell,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,6 +17,8 @@ use gristmill_abi::{
     text::Opaque,
 };
 use parking_lot::Mutex;
+
+use crate::engine::handoff::HandedOff;
 
 /// Names a node for its whole life; used again only when no thread can know it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -188,6 +190,8 @@ pub struct NodeInstance {
     arcs: Mutex<Vec<Arc<Counter>>>,
     /// Packets dropped on each out-arc.
     drops: Mutex<Vec<Arc<Counter>>>,
+    /// Packets handed to other threads; made with the first.
+    handed_off: OnceLock<HandedOff>,
     maker: Arc<dyn Maker>,
 }
 
@@ -226,6 +230,7 @@ impl NodeInstance {
             counters,
             arcs: Mutex::default(),
             drops: Mutex::default(),
+            handed_off: OnceLock::new(),
             maker: Arc::clone(&code.maker),
         }))
     }
@@ -238,6 +243,16 @@ impl NodeInstance {
     /// Declared counters.
     pub fn counters(&self) -> impl Iterator<Item = u64> {
         self.counters.iter().map(Counter::get)
+    }
+
+    /// Counts packets handed to other threads, on the owning thread.
+    pub fn handed_off(&self) -> &HandedOff {
+        self.handed_off.get_or_init(HandedOff::default)
+    }
+
+    /// What was handed to other threads, if anything ever was.
+    pub fn read_handed_off(&self) -> Option<&HandedOff> {
+        self.handed_off.get()
     }
 
     /// The counter of packets that went on over out-arc `at`.

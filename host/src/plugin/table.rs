@@ -4,6 +4,7 @@
 
 mod file;
 mod graph;
+mod handoff;
 mod interface;
 mod process;
 mod rpc;
@@ -148,6 +149,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "graph" => Some((&raw const graph::SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
         "file" => Some((&raw const file::SERVICE).cast()),
+        "handoff" => Some((&raw const handoff::SERVICE).cast()),
         "process" => Some((&raw const process::SERVICE).cast()),
         "rpc" => Some((&raw const rpc::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),

@@ -2,7 +2,7 @@
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
 //! `interface`, `graph`, `buffer`, `timer`, `rpc`, [`file`](crate::file),
-//! [`process`](crate::process).
+//! [`handoff`](crate::handoff), [`process`](crate::process).
 
 use core::ffi::c_void;
 
