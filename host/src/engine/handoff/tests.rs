@@ -383,8 +383,10 @@ fn run_wild(world: &World, index: u32, turns: u64, seed: u64) {
             // SAFETY: the buffer is this thread's own.
             unsafe { (*world.pool.header(index)).scratch = [thread.shared.index.into(), number] };
         }
-        let to: Vec<u16> = (0..n).map(|_| next_number(&mut state) as u16 % 3).collect();
-        let nexts: Vec<u16> = (0..n).map(|_| u16::from(next_number(&mut state) % 8 == 0)).collect();
+        let to: Vec<u16> =
+            (0..n).map(|_| u16::try_from(next_number(&mut state) % 3).unwrap()).collect();
+        let nexts: Vec<u16> =
+            (0..n).map(|_| u16::from(next_number(&mut state).is_multiple_of(8))).collect();
         thread.begin_turn();
         thread.receive_handoff();
         thread.hand_off(world.node(), &indices, &nexts, &to);
