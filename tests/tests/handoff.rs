@@ -168,9 +168,8 @@ fn a_host_that_ends_with_packets_in_its_rings_leaves_none_behind() {
         lab.run(&format!("set interface handoff generator0 workers {to}"));
         lab.run("set interface feature generator0 fixture-slow arc device-input");
         lab.run("fixture slow 2000");
-        let traffic = Traffic::flat_out(&lab);
+        Traffic::flat_out(&lab);
         let full = |lab: &mut Lab| ring(&lab.run("show handoff"), to, "Waiting") > 100;
-        drop(traffic);
         assert!(lab.eventually(PATIENCE, full), "{}", lab.run("show handoff").json());
         lab.end(signal);
     }

@@ -401,7 +401,10 @@ fn run_wild(world: &World, index: u32, turns: u64, seed: u64) {
 
 #[test]
 fn three_threads_that_send_as_they_like_keep_each_others_order_and_lose_no_buffer() {
-    let turns = std::env::var("GRISTMILL_EVENTS").map_or(3_000, |n| n.parse().expect("a number"));
+    // Packets of each thread, of which 128 are sent in a turn; more in the long tests.
+    let packets =
+        std::env::var("GRISTMILL_EVENTS").map_or(400_000, |n| n.parse().expect("a number"));
+    let turns: u64 = packets / 128;
     for seed in [0x5eed, 0xfeed, 0xbead] {
         let mut world = World::new(4);
         world.exchange_sender("check");
