@@ -1,5 +1,6 @@
 //! Once each way between two threads has been taken, handing packets over allocates nothing.
 #![expect(unsafe_code, reason = "counts what the allocator is asked for")]
+#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

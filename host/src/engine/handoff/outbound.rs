@@ -3,6 +3,7 @@
 
 use std::{
     mem::MaybeUninit,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -91,6 +92,26 @@ impl Sorted {
     }
 }
 
+/// Positions of packets for one thread, of which the first are taken away.
+trait Positions: Iterator<Item = usize> {
+    fn is_empty(&self) -> bool;
+}
+
+/// All packets of a frame are for one thread.
+impl Positions for Range<usize> {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        Self::is_empty(self)
+    }
+}
+
+impl Positions for List<'_> {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.next.is_none()
+    }
+}
+
 /// What is left of a list.
 struct List<'a> {
     next: Option<u16>,
@@ -121,16 +142,18 @@ struct Packets<'a> {
 impl Packets<'_> {
     /// Makes a vector of the first of `list`; of how many.
     #[inline]
-    fn fill(&self, list: &mut List<'_>, room: &mut MaybeUninit<Vector>) -> usize {
+    fn fill(&self, list: &mut impl Positions, room: &mut MaybeUninit<Vector>) -> usize {
         let Self { node, serial, .. } = *self;
         let vector =
             room.write(Vector { node, serial, n: 0, indices: [0; VECTOR], nexts: [0; VECTOR] });
-        for (at, from) in list.by_ref().take(VECTOR).enumerate() {
-            vector.indices[at] = self.indices[from];
-            vector.nexts[at] = self.nexts[from];
-            vector.n += 1;
+        let mut n = 0;
+        for from in list.take(VECTOR) {
+            vector.indices[n] = self.indices[from];
+            vector.nexts[n] = self.nexts[from];
+            n += 1;
         }
-        vector.n as usize
+        vector.n = u32::try_from(n).unwrap_or(0);
+        n
     }
 }
 
@@ -172,6 +195,15 @@ impl Thread {
         let slot = self.runtime.slot(node);
         let (serial, n_edges) = slot.map_or((0, 0), |slot| (slot.serial, slot.edges.1));
         let packets = Packets { node, serial, indices, nexts };
+        let own = self.shared.index as usize;
+        if let Some(&thread) = threads.first()
+            && usize::from(thread) < THREADS
+            && usize::from(thread) != own
+            && threads.iter().all(|&other| other == thread)
+            && nexts.iter().all(|&next| next < n_edges)
+        {
+            return self.send_vectors(&packets, thread.into(), 0..indices.len());
+        }
         let mut sorted = Sorted::new();
         let mut wrong = 0;
         for (at, (&next, &thread)) in (0..).zip(nexts.iter().zip(threads)) {
@@ -185,7 +217,6 @@ impl Thread {
         if wrong > 0 {
             self.count_bad_next(node, wrong);
         }
-        let own = self.shared.index as usize;
         let mut on_their_way = 0;
         while let Some((thread, list)) = sorted.take() {
             on_their_way += if thread == own {
@@ -208,10 +239,15 @@ impl Thread {
     }
 
     /// Packets for another thread: as many as its ring has room for. How many went.
-    fn send_vectors(&mut self, packets: &Packets<'_>, thread: usize, mut list: List<'_>) -> usize {
+    fn send_vectors(
+        &mut self,
+        packets: &Packets<'_>,
+        thread: usize,
+        mut list: impl Positions,
+    ) -> usize {
         let (mut sent, mut congested) = (0, 0);
         if let Some(to) = &self.outbound.to[thread] {
-            while list.next.is_some() {
+            while !list.is_empty() {
                 let mut n = 0;
                 let write = |room: &mut MaybeUninit<Vector>| n = packets.fill(&mut list, room);
                 // SAFETY: `fill` writes a whole vector; its positions are those of the packets.
@@ -224,7 +260,7 @@ impl Thread {
                 to.thread.ring(); // Once for all; it fences after what was pushed.
             }
         }
-        if list.next.is_some() {
+        if !list.is_empty() {
             congested = self.free_list(packets.indices, list);
         }
         if let Some(slot) = self.runtime.slot(packets.node) {
@@ -235,7 +271,7 @@ impl Thread {
 
     /// Frees what there is no room for; how many.
     #[cold]
-    fn free_list(&mut self, indices: &[u32], list: List<'_>) -> usize {
+    fn free_list(&mut self, indices: &[u32], list: impl Positions) -> usize {
         let mut freed = [0; FRAME_SIZE];
         let mut n = 0;
         for at in list {
