@@ -65,7 +65,8 @@ impl WorkerHandoffs {
         }
     }
 
-    /// As [`set`](Self::set), but the node alone is told: for a test bench, which has no graph.
+    /// Sets what the node does for an interface, but puts it on no arc: for a test bench, which has
+    /// no graph.
     ///
     /// # Errors
     /// If there is no room for the interface.
