@@ -109,6 +109,7 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
         host.log.write(Level::Warn, "process", &text);
     }
     let watchdog = start_watchdog(host, &config); // Before anything is pinned.
+    host.handoff.set_ring_size(config.handoff.ring_size);
     let table = host_table(host);
     host.gate.set_deadline(config.barrier_deadline);
     let cores = config.corelist_workers.clone();

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     device::Thresholds,
-    engine::{BarrierGate, Scheduling},
+    engine::{BarrierGate, Scheduling, handoff},
     log::Level,
     time::Nanos,
 };
@@ -49,6 +49,8 @@ pub struct Config {
     pub cli: Cli,
     /// The log.
     pub log: Logging,
+    /// Handing packets from thread to thread.
+    pub handoff: Handoff,
     /// How long nodes, commands and the like may hold their thread before that is reported; 0 if
     /// nothing is.
     pub watchdog: Nanos,
@@ -67,6 +69,13 @@ pub struct Cli {
     pub socket: Option<PathBuf>,
     /// The group that may talk, besides root and the host's own user.
     pub group: Option<String>,
+}
+
+/// Settings of the rings between threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handoff {
+    /// Vectors that each thread's ring has room for; a power of two of at least 2.
+    pub ring_size: usize,
 }
 
 /// Settings of the log.
@@ -213,11 +222,18 @@ impl Default for Config {
             exec: Vec::new(),
             cli: Cli::default(),
             log: Logging::default(),
+            handoff: Handoff::default(),
             watchdog: Nanos::from_millis(10),
             hang: Nanos::from_secs(1),
             rx: Thresholds::default(),
             sections: Vec::new(),
         }
+    }
+}
+
+impl Default for Handoff {
+    fn default() -> Self {
+        Self { ring_size: handoff::RING_SIZE }
     }
 }
 

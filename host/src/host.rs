@@ -25,7 +25,11 @@ use crate::{
     device::{
         Interfaces, LinkNews, PuntState, Thresholds, error_drop, error_punt, netlink::LinkWatcher,
     },
-    engine::{BarrierGate, Caller, Pause, Rpc, files::FileId},
+    engine::{
+        BarrierGate, Caller, Handoff, Pause, Rpc,
+        files::FileId,
+        handoff::{CONGESTION, HandedOff, NODE_GONE},
+    },
     graph::{
         NodeKind, Owner, PlanNext, PlanNode, Severity,
         node::{Code, NodeCounts, Stateless},
@@ -86,6 +90,8 @@ pub struct Host {
     pub rx_thresholds: Mutex<Thresholds>,
     /// Calls to main.
     pub rpc: Rpc,
+    /// Packets from thread to thread.
+    pub handoff: Arc<Handoff>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// Processes.
@@ -138,6 +144,7 @@ impl Host {
             link_news: Arc::default(),
             rx_thresholds: Mutex::default(),
             rpc: Rpc::default(),
+            handoff: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             processes: Processes::new(clock.thread()),
             loading: Mutex::default(),
@@ -256,6 +263,12 @@ impl Host {
             drops.push((node.name.to_string(), "bad-next".into(), Severity::Error, bad_next));
             let lost = sum(&|thread| thread.stats.lost.get());
             drops.push((node.name.to_string(), "thread-given-up".into(), Severity::Error, lost));
+            let congested = sum(&|thread| thread.read_handed_off().map_or(0, HandedOff::congested));
+            drops.push((node.name.to_string(), CONGESTION.into(), Severity::Error, congested));
+            if *node.name == *ERROR_DROP {
+                let gone = self.handoff.node_gone();
+                drops.push((node.name.to_string(), NODE_GONE.into(), Severity::Error, gone));
+            }
         }
         drops
     }

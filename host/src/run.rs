@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Loaded where nothing says which plugins to load, in an order that their needs allow.
-const DEFAULT_PLUGINS: [&str; 8] =
-    ["ethernet", "ip4", "null", "tap", "af-packet", "pcap", "generator", "flows"];
+const DEFAULT_PLUGINS: [&str; 9] =
+    ["ethernet", "ip4", "null", "tap", "af-packet", "pcap", "generator", "flows", "handoff"];
 
 /// Why the program ends with an error.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! A frame: the vector of packets one dispatch works on.
 
+mod hand_off;
+
 use core::{
     marker::PhantomData,
     sync::atomic::{AtomicU64, Ordering},

@@ -6,8 +6,9 @@
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
 //! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]),
-//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]) and calls to
-//! the main thread ([`Host::call_main`]), and looks at packets with the header views of [`wire`].
+//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]), calls to
+//! the main thread ([`Host::call_main`]) and the way to other threads for packets
+//! ([`Host::handoff`]), and looks at packets with the header views of [`wire`].
 //! [`testing`] runs its nodes and devices without a host.
 //!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
@@ -66,6 +67,7 @@ mod feature;
 mod file;
 mod frame;
 mod grace;
+mod handoff;
 mod host;
 mod interface;
 mod interrupt;
@@ -91,6 +93,7 @@ pub use frame::Frame;
 pub use grace::{Grace, GraceDomain, GraceReader};
 pub use gristmill_abi as abi;
 pub use gristmill_abi::declaration::CounterDecl;
+pub use handoff::{Handoff, ThreadSet, To};
 pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
 pub use interrupt::Interrupt;

@@ -19,7 +19,7 @@ use gristmill_abi::{
     frame::{FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN, ThreadCtx},
 };
 
-use self::pool::{BUFFERS, EMITTED, buffer_alloc, host_table, pool, release};
+use self::pool::{BUFFERS, EMITTED, HANDED, Handed, buffer_alloc, host_table, pool, release};
 pub use self::{
     device::{DeviceBench, LoopClocks},
     namespace::Namespace,
@@ -29,7 +29,8 @@ use crate::{
     plugin::make,
 };
 
-/// A host with which plugins can be made in tests; it has no services.
+/// A host with which plugins can be made in tests; of its services it has `handoff` alone, with main
+/// and three workers.
 pub fn host() -> Host {
     export::attach(host_table());
     Host::new(0)
@@ -136,8 +137,25 @@ pub struct Outcome {
     pub packets: Vec<Vec<u8>>,
     /// Tx interface of each packet.
     pub tx_interfaces: Vec<Option<InterfaceIndex>>,
+    /// Flow hash of each packet, 0 if it has none.
+    pub flow_hashes: Vec<u32>,
     /// Packets that the node sent beside those it was given: next number and bytes.
     pub emitted: Vec<(u16, Vec<u8>)>,
+    /// Packets that the node handed to other threads, in that order; it counts as keeping them.
+    pub handed_off: Vec<HandedOff>,
+}
+
+/// A packet on its way to another thread.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HandedOff {
+    /// To which.
+    pub thread: ThreadIndex,
+    /// Number of the next that it takes there.
+    pub next: u16,
+    /// Its bytes.
+    pub packet: Vec<u8>,
+    /// Its flow hash, 0 if it has none.
+    pub flow_hash: u32,
 }
 
 impl<N: Node> NodeBench<N> {
@@ -212,6 +230,9 @@ impl<N: Node> NodeBench<N> {
             for (_, index) in EMITTED.with_borrow_mut(core::mem::take) {
                 give_back(&[index]);
             }
+            for handed in HANDED.with_borrow_mut(core::mem::take) {
+                give_back(&[handed.index]);
+            }
         }
         cycles::each(least, packets.len())
     }
@@ -224,6 +245,7 @@ impl<N: Node> NodeBench<N> {
         nexts: &mut [u16; FRAME_SIZE],
     ) -> (usize, u64) {
         EMITTED.with_borrow_mut(Vec::clear);
+        HANDED.with_borrow_mut(Vec::clear);
         let mut ctx = thread_ctx(self.now_ns);
         let mut n = 0;
         for packet in packets {
@@ -342,20 +364,29 @@ fn collect(indices: &[u32], nexts: &[u16]) -> Outcome {
         nexts: nexts.iter().map(|&next| (next != TAKEN).then_some(next)).collect(),
         packets: Vec::new(),
         tx_interfaces: Vec::new(),
+        flow_hashes: Vec::new(),
         emitted: Vec::new(),
+        handed_off: HANDED.with_borrow_mut(core::mem::take).into_iter().map(receive).collect(),
     };
     for (&index, &next) in indices.iter().zip(nexts) {
-        let (bytes, tx) = if next == TAKEN { (Vec::new(), None) } else { open(index) };
+        let kept = (Vec::new(), None, 0);
+        let (bytes, tx, flow_hash) = if next == TAKEN { kept } else { open(index) };
         outcome.packets.push(bytes);
         outcome.tx_interfaces.push(tx);
+        outcome.flow_hashes.push(flow_hash);
     }
     outcome.emitted = emitted.into_iter().map(|(next, index)| (next, open(index).0)).collect();
     outcome
 }
 
-fn open(index: u32) -> (Vec<u8>, Option<InterfaceIndex>) {
+fn receive(Handed { thread, next, index }: Handed) -> HandedOff {
+    let (packet, _, flow_hash) = open(index);
+    HandedOff { thread: ThreadIndex(thread.into()), next, packet, flow_hash }
+}
+
+fn open(index: u32) -> (Vec<u8>, Option<InterfaceIndex>, u32) {
     // SAFETY: the packet left the node's hands.
     let mut buffer = unsafe { Buffer::own(pool().base, index) };
     let packet = buffer.packet();
-    (packet.segments().flatten().copied().collect(), packet.tx_interface())
+    (packet.segments().flatten().copied().collect(), packet.tx_interface(), packet.flow_hash())
 }

@@ -8,6 +8,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod flow;
 pub mod icmp4;
 pub mod ipv4;
 mod mac;
@@ -20,6 +21,7 @@ use core::{error, fmt};
 pub use arp::Arp;
 pub use checksum::Checksum;
 pub use ethernet::{EtherType, Ethernet};
+pub use flow::{FlowSense, flow_hash, ip4_flow_hash};
 pub use icmp4::Icmp4;
 pub use ipv4::{Ipv4, Ipv4Mut, Protocol};
 pub use mac::{InvalidMacAddress, MacAddress};

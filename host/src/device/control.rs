@@ -272,7 +272,8 @@ impl Host {
         let output = node(interface.output_name(), NodeKind::Internal, code, nexts);
         self.change_graph(Caller::of(interface.owner, "interface"), |plan| {
             if !interface.rx_fds.is_empty() {
-                plan.add_node(input)?;
+                let input: NodeIndex = plan.add_node(input)?;
+                plan.inputs.insert(interface.index, input);
             }
             let output: NodeIndex = plan.add_node(output)?;
             plan.outputs.insert(interface.index, output);

@@ -177,6 +177,7 @@ impl Thread {
             let counted = u64::from(self.shared.fence.packets());
             slot.counts.stats.lost.add((held.len() as u64).wrapping_sub(counted));
         }
+        self.inbox = Default::default(); // Its own is main's now.
         let none = Box::new(Runtime::empty());
         self.exiled = Some(std::mem::replace(&mut self.runtime, none));
     }
@@ -189,7 +190,7 @@ impl Thread {
     }
 
     /// Each packet to its own next, run by run.
-    fn partition(&mut self, index: NodeIndex, frame: FrameId, n_edges: u16) {
+    pub(super) fn partition(&mut self, index: NodeIndex, frame: FrameId, n_edges: u16) {
         let n = self.frames.len(frame);
         let mut from = 0;
         while from < n {
@@ -302,7 +303,7 @@ impl Thread {
         }
     }
 
-    fn drop_packets(&mut self, frame: FrameId, from: usize, run: usize) {
+    pub(super) fn drop_packets(&mut self, frame: FrameId, from: usize, run: usize) {
         self.put(self.runtime.drop, frame, from, run);
     }
 
@@ -316,10 +317,15 @@ impl Thread {
 
     #[cold]
     fn drop_bad_next(&mut self, index: NodeIndex, frame: FrameId, from: usize, run: usize) {
-        if let Some(slot) = self.runtime.slot(index) {
-            slot.counts.stats.bad_next.add(run as u64);
-        }
+        self.count_bad_next(index, run);
         self.drop_packets(frame, from, run);
+    }
+
+    /// Packets were sent to a next that the node does not have.
+    pub(super) fn count_bad_next(&self, index: NodeIndex, packets: usize) {
+        if let Some(slot) = self.runtime.slot(index) {
+            slot.counts.stats.bad_next.add(packets as u64);
+        }
     }
 
     /// Enqueues packets that a node sends beside those of its frame.

@@ -75,6 +75,8 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
             unsafe { &mut *thread }.begin_nodes();
         }
         main.control.host.set_in_nodes(true);
+        // SAFETY: as above. Not before the processes, which may change the graph.
+        unsafe { &mut *thread }.receive_handoff();
         // SAFETY: by the caller's promise, here and below; no reference is in use.
         unsafe { inputs::poll_pre_inputs(thread) };
         // SAFETY: as above.
@@ -129,6 +131,7 @@ impl Thread {
         let asked = !host.rpc.is_empty()
             || host.link_news.is_some()
             || host.thread_news.load(Ordering::SeqCst)
+            || !self.is_inbox_empty()
             || host.processes.has_work()
             || self.is_marked()
             || host.quit.load(Ordering::SeqCst);

@@ -1,11 +1,12 @@
-//! Who runs: the two loops, the dispatch of frames, the barrier between main and workers, and calls
-//! to main.
+//! Who runs: the two loops, the dispatch of frames, the barrier between main and workers, packets
+//! from thread to thread, and calls to main.
 
 pub mod barrier;
 pub mod dispatch;
 pub mod fence;
 pub mod files;
 pub mod gate;
+pub mod handoff;
 pub mod inputs;
 pub mod interrupts;
 pub mod latency;
@@ -25,6 +26,7 @@ pub mod worker_loop;
 pub mod workers;
 
 pub use barrier::{Barrier, BarrierGate, Caller, LateWorker, Pause};
+pub use handoff::Handoff;
 pub use rpc::Rpc;
 pub use scheduling::{Policy, Scheduling};
 pub use thread::{Thread, ThreadShared};

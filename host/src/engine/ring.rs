@@ -9,14 +9,16 @@
 //! ```
 //! A producer takes a position by moving `tail` on, writes the value, and says so in the slot's
 //! sequence number; the owner takes the value and says, one lap ahead, that the slot is free. The
-//! values of one producer come out in the order in which it pushed them.
+//! values of one producer come out in the order in which it pushed them. A bit in `tail` closes the
+//! ring: a producer that moves `tail` on finds it or comes before it, so that whoever closes it and
+//! takes what is in it then leaves nothing behind.
 //!
 //! Source: Vyukov, "Bounded MPMC queue", 1024cores, with one consumer. Modelled in `tests/loom`.
 #![expect(unsafe_code, reason = "slots are written and read by whom their sequence number names")]
 
 use std::{fmt, mem::MaybeUninit};
 
-use crate::sync::{Arc, AtomicUsize, Ordering, Padded, UnsafeCell};
+use crate::sync::{Arc, AtomicUsize, Ordering, Padded, UnsafeCell, yield_now};
 
 /// Both ends of a ring with room for `capacity` values, a power of two.
 ///
@@ -62,8 +64,11 @@ unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
+/// A position of the producers that nobody may take: the ring is closed.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
 impl<T: Send> Producer<T> {
-    /// Pushes a value; gives it back if the ring is full.
+    /// Pushes a value; gives it back if the ring is full or closed.
     ///
     /// Cost: O(1), one exchange on a shared line; never waits for another thread.
     ///
@@ -71,31 +76,62 @@ impl<T: Send> Producer<T> {
     /// The value.
     #[inline]
     pub fn push(&self, value: T) -> Result<(), T> {
+        let Some(claim) = self.claim() else { return Err(value) };
+        // SAFETY: the claim gave the free slot to this thread alone.
+        claim.slot.value.with_mut(|room| unsafe { room.write(MaybeUninit::new(value)) });
+        claim.publish();
+        Ok(())
+    }
+
+    /// Pushes a value that `write` makes where it stays; `false`, and nothing is made, if the ring
+    /// is full or closed.
+    ///
+    /// Cost: as of [`push`](Self::push).
+    ///
+    /// # Safety
+    /// `write` makes a value of the room that it is given, and does not panic: the owner would wait
+    /// for that value for ever.
+    #[inline]
+    pub unsafe fn push_with(&self, write: impl FnOnce(&mut MaybeUninit<T>)) -> bool {
+        let Some(claim) = self.claim() else { return false };
+        // SAFETY: the claim gave the free slot to this thread alone.
+        claim.slot.value.with_mut(|room| write(unsafe { &mut *room }));
+        claim.publish();
+        true
+    }
+
+    /// Takes the next position; `None` if there is no room, or the ring is closed.
+    #[inline(always)]
+    fn claim(&self) -> Option<Claim<'_, T>> {
         let Ring { tail: Padded(tail), slots, .. } = &*self.0;
         let mut at = tail.load(Ordering::Relaxed);
         loop {
+            if at & CLOSED != 0 {
+                return None;
+            }
             let slot = &slots[at & (slots.len() - 1)];
             // Acquire: the owner has taken the value of the lap before.
             let ahead = slot.sequence.load(Ordering::Acquire).wrapping_sub(at).cast_signed();
             if ahead == 0 {
-                let next = at.wrapping_add(1);
+                let next = at + 1; // Below `CLOSED`: 2^63 pushes take centuries.
                 match tail.compare_exchange_weak(at, next, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => {
-                        // SAFETY: the exchange gave the free slot to this thread alone.
-                        slot.value.with_mut(|room| unsafe { room.write(MaybeUninit::new(value)) });
-                        slot.sequence.store(next, Ordering::Release); // The value is there.
-                        return Ok(());
-                    }
+                    Ok(_) => return Some(Claim { slot, next }),
                     Err(now) => at = now,
                 }
             } else {
                 let now = tail.load(Ordering::Relaxed);
                 if ahead < 0 && now == at {
-                    return Err(value); // The value of the lap before is still there.
+                    return None; // The value of the lap before is still there.
                 }
                 at = now;
             }
         }
+    }
+
+    /// Closes the ring: no push works from now on. Values that are in it, or that a producer is
+    /// writing, are the owner's still. Any thread.
+    pub fn close(&self) {
+        self.0.close();
     }
 
     /// How many values are in the ring or on their way into it; any thread.
@@ -131,21 +167,64 @@ impl<T: Send> Consumer<T> {
     /// Cost: O(1), no exchange.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        let Ring { head: Padded(head), slots, .. } = &*self.ring;
+        // SAFETY: what is looked at is taken here, and `advance` below says so.
+        let value = self.look(|value| unsafe { value.assume_init_read() })?;
+        self.advance();
+        Some(value)
+    }
+
+    /// As [`pop`](Self::pop), without moving the value: `read` looks at it where it is, and then it
+    /// is dropped there.
+    ///
+    /// Should `read` panic, the value stays the oldest.
+    #[inline]
+    pub fn pop_with<R>(&mut self, read: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // SAFETY: a value that is there is whole.
+        let result = self.look(|value| read(unsafe { value.assume_init_mut() }))?;
+        if std::mem::needs_drop::<T>() {
+            // SAFETY: as above; nobody looks at it again, because `advance` moves on.
+            self.look(|value| unsafe { value.assume_init_drop() });
+        }
+        self.advance();
+        Some(result)
+    }
+
+    /// Gives the oldest value to `look`, if there is one.
+    #[inline(always)]
+    fn look<R>(&self, look: impl FnOnce(&mut MaybeUninit<T>) -> R) -> Option<R> {
+        let slots = &self.ring.slots;
         let slot = &slots[self.head & (slots.len() - 1)];
-        let next = self.head.wrapping_add(1);
         // Acquire: the producer has written the value.
-        if slot.sequence.load(Ordering::Acquire) != next {
+        if slot.sequence.load(Ordering::Acquire) != self.head.wrapping_add(1) {
             return None;
         }
-        // SAFETY: the number says that the value is there, and this is the one end that takes it.
-        let value = slot.value.with_mut(|value| unsafe { value.read() });
+        // SAFETY: the number says that the value is there, and this is the one end that uses it.
+        Some(slot.value.with_mut(|value| look(unsafe { &mut *value })))
+    }
+
+    /// The oldest value has been taken.
+    #[inline(always)]
+    fn advance(&mut self) {
+        let Ring { head: Padded(head), slots, .. } = &*self.ring;
+        let slot = &slots[self.head & (slots.len() - 1)];
         // Release: the value has been taken; the slot is free for the next lap.
         slot.sequence.store(self.head.wrapping_add(slots.len()), Ordering::Release);
-        self.head = next;
-        head.store(next, Ordering::Relaxed);
-        // SAFETY: it was written before its number was, and this is its one reader.
-        Some(unsafe { value.assume_init() })
+        self.head = self.head.wrapping_add(1);
+        head.store(self.head, Ordering::Relaxed);
+    }
+
+    /// Closes the ring, and takes all that is left; waits for the values that producers are writing
+    /// at this moment. Nothing comes after it.
+    ///
+    /// Cost: a producer that the system has put aside in the middle of its write holds it up.
+    pub fn close_and_drain(&mut self, mut take: impl FnMut(T)) {
+        self.ring.close();
+        while !self.is_empty() {
+            match self.pop() {
+                Some(value) => take(value),
+                None => yield_now(),
+            }
+        }
     }
 
     /// How many values are in the ring or on their way into it.
@@ -153,7 +232,7 @@ impl<T: Send> Consumer<T> {
     /// Cost: one relaxed load of the producers' line.
     #[inline]
     pub fn len(&self) -> usize {
-        self.ring.tail.0.load(Ordering::Relaxed).wrapping_sub(self.head)
+        (self.ring.tail.0.load(Ordering::Relaxed) & !CLOSED).wrapping_sub(self.head)
     }
 
     /// Whether nothing is in the ring or on its way into it.
@@ -163,11 +242,29 @@ impl<T: Send> Consumer<T> {
     }
 }
 
+/// A slot that a producer alone may write to, for position `next - 1`.
+struct Claim<'a, T> {
+    slot: &'a Slot<T>,
+    next: usize,
+}
+
+impl<T> Claim<'_, T> {
+    /// The value is there.
+    #[inline(always)]
+    fn publish(self) {
+        self.slot.sequence.store(self.next, Ordering::Release);
+    }
+}
+
 impl<T: Send> Ring<T> {
+    fn close(&self) {
+        self.tail.0.fetch_or(CLOSED, Ordering::Relaxed);
+    }
+
     #[inline]
     fn len(&self) -> usize {
         let head = self.head.0.load(Ordering::Relaxed);
-        let tail = self.tail.0.load(Ordering::Relaxed);
+        let tail = self.tail.0.load(Ordering::Relaxed) & !CLOSED;
         // The two may be of different moments.
         tail.wrapping_sub(head).cast_signed().max(0).cast_unsigned().min(self.slots.len())
     }
@@ -176,7 +273,7 @@ impl<T: Send> Ring<T> {
 impl<T: Send> Drop for Ring<T> {
     fn drop(&mut self) {
         let (head, tail) =
-            (self.head.0.load(Ordering::Relaxed), self.tail.0.load(Ordering::Relaxed));
+            (self.head.0.load(Ordering::Relaxed), self.tail.0.load(Ordering::Relaxed) & !CLOSED);
         for at in 0..tail.wrapping_sub(head) {
             let slot = &self.slots[head.wrapping_add(at) & (self.slots.len() - 1)];
             // SAFETY: both ends are gone; nobody else uses the slot.

@@ -20,6 +20,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::{
     fence::Fence,
     files::Files,
+    handoff::{Handoff, InboxPlace, Outbound},
     interrupts::Interrupts,
     mark::{Mark, Reason},
     poller::Poller,
@@ -205,6 +206,10 @@ pub struct Thread {
     pub(super) sched: Sched,
     /// Those to be called.
     pub(super) due: Vec<NodeIndex>,
+    /// Packets that others have handed to it.
+    pub(super) inbox: Arc<InboxPlace>,
+    /// Whom it can hand packets to.
+    pub(super) outbound: Outbound,
     /// What it sleeps on.
     pub poller: Poller,
     /// Descriptors with functions that it serves.
@@ -257,11 +262,30 @@ impl Thread {
             taken: Vec::new(),
             sched: Sched::new(),
             due: Vec::new(),
+            inbox: Arc::default(),
+            outbound: Outbound::default(),
             poller,
             files,
             shared,
             exiled: None,
         }
+    }
+
+    /// Opens the thread's ring, and lets it hand packets to others.
+    pub fn join(&mut self, handoff: &Arc<Handoff>) {
+        self.inbox = InboxPlace::new(handoff.open(&self.shared, self.cache.pool()));
+        self.outbound = Outbound::new(handoff);
+    }
+
+    /// Where what others hand to the thread comes in.
+    pub fn inbox(&self) -> &Arc<InboxPlace> {
+        &self.inbox
+    }
+
+    /// Whether its loop ends here: it was told to, and has taken all that was handed to it.
+    #[inline(always)]
+    pub(super) fn may_end(&self) -> bool {
+        self.shared.quit.load(Ordering::Relaxed) && self.is_inbox_empty()
     }
 
     /// Why the input that runs was dispatched.

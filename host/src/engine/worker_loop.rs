@@ -42,11 +42,15 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
     // SAFETY: as below.
     let shared = Arc::clone(&unsafe { &*thread }.shared);
     shared.watch.arm();
-    while !shared.quit.load(Ordering::Relaxed) {
+    loop {
         // SAFETY: by the caller's promise; the borrow ends before any node runs.
         let this = unsafe { &mut *thread };
+        if this.may_end() {
+            break;
+        }
         host.gate.pause_point(this);
         let now = this.begin_turn(); // Once per loop; whoever needs the time is handed it.
+        this.receive_handoff();
         this.look_at_descriptors(host);
         // SAFETY: by the caller's promise; no reference is in use.
         unsafe { serve_descriptors(thread, host, &mut |_| ()) };
@@ -178,6 +182,7 @@ impl Thread {
         self.shared.announce_sleep();
         let asked = host.gate.is_requested_before_sleep()
             || self.shared.quit.load(Ordering::SeqCst)
+            || !self.is_inbox_empty()
             || self.is_marked();
         if !asked {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,7 @@ use plugin_api::ThreadIndex;
 
 use super::{
     Caller, ThreadShared,
+    handoff::Inbox,
     worker::{Setup, ThreadError, Worker},
 };
 use crate::{
@@ -169,9 +170,15 @@ impl Control {
         let surplus = (self.workers.len() - wanted) as usize;
         let dismissed: Vec<u32> =
             self.workers.serving.keys().rev().take(surplus).copied().collect();
+        // From the next stop on no packet is on its way to them but what is in their rings.
+        dismissed.iter().for_each(|&index| self.host.handoff.retire(index));
         let staying = |index: &&u32| !dismissed.contains(index);
         let staying: Vec<u32> = self.workers.serving.keys().filter(staying).copied().collect();
-        if let Err(error) = self.host.balance_queues(&staying, &BTreeSet::new()) {
+        let placed = self.host.balance_queues(&staying, &BTreeSet::new());
+        let stop = || Ok(self.host.stop_workers(Caller::host("workers"), |_| ()).map(|_| ())?);
+        if let Err(error) = placed.and_then(|()| if dismissed.is_empty() { Ok(()) } else { stop() })
+        {
+            dismissed.iter().for_each(|&index| self.host.handoff.restore(index));
             self.dismiss(&started);
             return Err(WorkersError::Place(error));
         }
@@ -224,19 +231,25 @@ impl Control {
         let mut untouchable = BTreeSet::new();
         let mut given_up = Vec::new();
         for (index, piece) in hung {
-            if let Some(node) = self.give_up(index, piece) {
+            if let Some((node, inbox)) = self.give_up(index, piece) {
                 untouchable.extend(self.host.interface_of_input(node));
-                given_up.push(index);
+                given_up.push((index, inbox));
             }
         }
-        for index in given_up {
-            match self.workers.start() {
-                Ok(other) => {
-                    self.host.notify(notice::THREAD_ADDED, other.into());
-                    let text = format!("worker {other} takes the place of worker {index}");
-                    self.host.log.write(Level::Notice, "threads", text);
-                }
-                Err(error) => self.host.log.error("threads", error.to_string()),
+        for (index, inbox) in given_up {
+            let other = self.workers.start().inspect_err(|error| {
+                self.host.log.error("threads", error.to_string());
+            });
+            if let Ok(other) = other {
+                self.host.notify(notice::THREAD_ADDED, other.into());
+                let text = format!("worker {other} takes the place of worker {index}");
+                self.host.log.write(Level::Notice, "threads", text);
+            }
+            let lost =
+                inbox.map_or(0, |left| self.host.handoff.rescue(index, left, other.unwrap_or(0)));
+            if lost > 0 {
+                let text = format!("{lost} packets handed to worker {index} are lost: no room");
+                self.host.log.error("threads", text);
             }
         }
         let serving: Vec<u32> = self.workers.serving.keys().copied().collect();
@@ -246,8 +259,9 @@ impl Control {
         }
     }
 
-    /// Fences a worker if it is still at `piece`; the node that it is in.
-    fn give_up(&mut self, index: u32, piece: u64) -> Option<NodeIndex> {
+    /// Fences a worker if it is still at `piece`; the node that it is in, and what others have handed
+    /// to it.
+    fn give_up(&mut self, index: u32, piece: u64) -> Option<(NodeIndex, Option<Inbox>)> {
         let worker = self.workers.serving.get(&index)?;
         let shared = Arc::clone(&worker.shared);
         let node = shared.node()?;
@@ -270,8 +284,8 @@ impl Control {
         self.host.log.error("threads", text);
         self.workers.leaving.insert(index, Leaving { worker, stuck_in: Some(stuck_in) });
         self.hand_on(index);
-        self.host.give_up_thread(index, node, lost.into());
-        Some(node)
+        let inbox = self.host.give_up_thread(index, node, lost.into());
+        Some((node, inbox))
     }
 
     /// Gives a thread's timers and descriptors to another.
@@ -301,6 +315,7 @@ impl Control {
             if leaving.stuck_in.is_none() {
                 self.hand_on(*index);
             }
+            self.host.handoff.close(*index);
             self.host.remove_thread(*index);
         }
         // What is compiled now leaves them out, so their instances end with their runtimes.
@@ -322,13 +337,15 @@ impl Control {
 
 impl Host {
     /// The barrier and new runtimes leave a thread out, and nobody waits for it at a transmit queue.
-    /// What it lost in `node` is counted.
-    fn give_up_thread(&self, index: u32, node: NodeIndex, lost: u64) {
+    /// What it lost in `node` is counted; what others have handed to it is for another thread.
+    #[expect(unsafe_code, reason = "takes what a fenced thread does not touch any more")]
+    fn give_up_thread(&self, index: u32, node: NodeIndex, lost: u64) -> Option<Inbox> {
         let (_, instances) = self.running_graph();
         if let Some(instance) = instances.on(node, index) {
             instance.counts.stats.lost.add(lost); // The thread's own, which is inside the node.
         }
-        self.remove_thread(index);
+        self.handoff.retire(index);
+        let handle = self.remove_thread(index)?;
         for interface in self.interfaces.read().iter() {
             for (queue, lock) in interface.tx_locks.iter().enumerate() {
                 if lock.give_up(index) {
@@ -340,6 +357,8 @@ impl Host {
                 }
             }
         }
+        // SAFETY: the fence of the thread is closed.
+        unsafe { handle.inbox.take() }
     }
 
     /// The interface that `node` is the input of.

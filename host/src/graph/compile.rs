@@ -121,7 +121,7 @@ pub fn compile(
     for (index, node) in plan.nodes() {
         let instance = instances.on(index, thread).expect("made for this plan and thread");
         let counts = Arc::clone(&instance.counts);
-        let edges = compiler.edges_of(node, &counts);
+        let edges = compiler.edges_of(index, node, &counts);
         let slot = Slot {
             entry: node.code.entry,
             node: instance.runtime(),
@@ -129,6 +129,7 @@ pub fn compile(
             on_mark: OnMark::Nothing,
             open: None,
             counts,
+            serial: node.serial,
             instance: Arc::clone(instance),
         };
         let slot = runtime.slots[index.at()].insert(slot);
@@ -167,10 +168,10 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn edges_of(&mut self, node: &PlanNode, counts: &NodeCounts) -> (u32, u16) {
+    fn edges_of(&mut self, index: NodeIndex, node: &PlanNode, counts: &NodeCounts) -> (u32, u16) {
         let first = u32::try_from(self.edges.len()).expect("fewer than 2^32 arcs");
         for (at, next) in node.nexts.iter().enumerate() {
-            let to = self.dest_of(node, next);
+            let to = self.dest_of(index, node, next);
             let count =
                 if to == Dest::Drop { counts.drop_counter(at) } else { counts.arc_counter(at) };
             self.edges.push(Edge { to, count });
@@ -178,7 +179,7 @@ impl Compiler<'_> {
         (first, u16::try_from(node.nexts.len()).expect("checked when they were added"))
     }
 
-    fn dest_of(&mut self, node: &PlanNode, next: &PlanNext) -> Dest {
+    fn dest_of(&mut self, index: NodeIndex, node: &PlanNode, next: &PlanNext) -> Dest {
         match next {
             PlanNext::Drop { .. } => Dest::Drop,
             PlanNext::Feature => match self.plan.feature_of(&node.name) {
@@ -187,7 +188,7 @@ impl Compiler<'_> {
             },
             PlanNext::Node(name) | PlanNext::Optional(name) => {
                 let starts = |arc: &&FeatureArc| {
-                    arc.end == *name && arc.starts.iter().any(|start| **start == *node.name)
+                    arc.end == *name && self.plan.starts(arc, index, &node.name)
                 };
                 match self.plan.arcs.values().find(starts) {
                     Some(arc) => self.along(arc, 0),
@@ -316,6 +317,20 @@ mod tests {
             [Dest::Node(end), Dest::Node(end), Dest::Node(f), Dest::Node(end)]
         );
         assert_eq!(steer.other, Dest::Node(end));
+    }
+
+    #[test]
+    fn an_arc_from_interface_input_begins_at_each_input_of_an_interface_and_at_no_other() {
+        let mut plan = plan();
+        let input = add(&mut plan, "test0-input", vec![PlanNext::Node("end".into())]);
+        add(&mut plan, "ticker", vec![PlanNext::Node("end".into())]);
+        plan.inputs.insert(7, input);
+        plan.arcs.get_mut("x").unwrap().starts = vec!["interface-input".into()];
+        plan.set_feature("x", "f", None, true).unwrap();
+        let (f, end) = (plan.find("f").unwrap(), plan.find("end").unwrap());
+        assert_eq!(first_edge(&plan, "test0-input").0, Dest::Node(f));
+        assert_eq!(first_edge(&plan, "ticker").0, Dest::Node(end));
+        assert_eq!(first_edge(&plan, "start").0, Dest::Node(end));
     }
 
     #[test]

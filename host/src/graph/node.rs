@@ -5,7 +5,7 @@ use std::{
     cell::UnsafeCell,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -17,6 +17,8 @@ use gristmill_abi::{
     text::Opaque,
 };
 use parking_lot::Mutex;
+
+use crate::engine::handoff::HandedOff;
 
 /// Names a node for its whole life; used again only when no thread can know it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,6 +202,8 @@ pub struct NodeCounts {
     arcs: Mutex<Vec<Arc<Counter>>>,
     /// Packets dropped on each out-arc.
     drops: Mutex<Vec<Arc<Counter>>>,
+    /// Packets handed to other threads; made with the first.
+    handed_off: OnceLock<HandedOff>,
 }
 
 impl NodeCounts {
@@ -210,7 +214,18 @@ impl NodeCounts {
             declared: (0..declared).map(|_| Counter::default()).collect(),
             arcs: Mutex::default(),
             drops: Mutex::default(),
+            handed_off: OnceLock::new(),
         })
+    }
+
+    /// Counts packets handed to other threads, on the owning thread.
+    pub fn handed_off(&self) -> &HandedOff {
+        self.handed_off.get_or_init(HandedOff::default)
+    }
+
+    /// What was handed to other threads, if anything ever was.
+    pub fn read_handed_off(&self) -> Option<&HandedOff> {
+        self.handed_off.get()
     }
 
     /// Declared counters.

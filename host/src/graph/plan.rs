@@ -10,6 +10,8 @@ use super::{
 
 /// The name by which a packet is sent to the output of its tx interface.
 pub const INTERFACE_OUTPUT: &str = "interface-output";
+/// In an arc's starts: the input node of each interface.
+pub const INTERFACE_INPUT: &str = "interface-input";
 /// The node where packets end that go nowhere.
 pub const ERROR_DROP: &str = "error-drop";
 /// The node where packets end that are the operating system's.
@@ -139,6 +141,8 @@ pub struct Plan {
     pub arcs: BTreeMap<String, FeatureArc>,
     /// The output node of each interface.
     pub outputs: BTreeMap<u32, NodeIndex>,
+    /// The input node of each interface that receives.
+    pub inputs: BTreeMap<u32, NodeIndex>,
 }
 
 impl Plan {
@@ -147,7 +151,9 @@ impl Plan {
     /// # Errors
     /// [`PlanError::DuplicateNode`].
     pub fn add_node(&mut self, mut node: PlanNode) -> Result<NodeIndex, PlanError> {
-        if *node.name == *INTERFACE_OUTPUT || self.names.contains_key(&node.name) {
+        if [INTERFACE_INPUT, INTERFACE_OUTPUT].contains(&&*node.name)
+            || self.names.contains_key(&node.name)
+        {
             return Err(PlanError::DuplicateNode(node.name.to_string()));
         }
         self.serial += 1;
@@ -174,6 +180,7 @@ impl Plan {
         for arc in self.arcs.values_mut() {
             arc.features.retain(|feature| feature.owner != owner);
         }
+        self.inputs.retain(|_, input| self.nodes[input.at()].is_some());
     }
 
     /// Removes one node.
@@ -181,6 +188,7 @@ impl Plan {
         if let Some(node) = self.nodes.get_mut(index.at()).and_then(Option::take) {
             self.names.remove(&node.name);
         }
+        self.inputs.retain(|_, input| *input != index);
     }
 
     /// The node of that index.
@@ -211,6 +219,12 @@ impl Plan {
     /// The node of that name.
     pub fn find(&self, name: &str) -> Option<NodeIndex> {
         self.names.get(name).copied()
+    }
+
+    /// Whether an arc begins at a node.
+    pub fn starts(&self, arc: &FeatureArc, node: NodeIndex, name: &str) -> bool {
+        let is_input = || self.inputs.values().any(|&input| input == node);
+        arc.starts.iter().any(|start| start == name || (start == INTERFACE_INPUT && is_input()))
     }
 
     /// Whether packets can be sent to that name.

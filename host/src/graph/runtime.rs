@@ -86,6 +86,8 @@ pub struct Slot {
     pub on_mark: OnMark,
     /// The frame that packets for it are collected in.
     pub open: Option<FrameId>,
+    /// Tells it from other nodes that had its index.
+    pub serial: u64,
     /// What it counts here.
     pub counts: Arc<NodeCounts>,
     /// Keeps `node` alive.

@@ -7,6 +7,7 @@ use super::{GraphError, Host};
 use crate::engine::{
     Caller, Thread, ThreadShared,
     files::{FileId, FileReport, Files},
+    handoff::InboxPlace,
     mark::Mark,
 };
 use crate::graph::NodeIndex;
@@ -17,6 +18,8 @@ pub struct ThreadHandle {
     pub shared: Arc<ThreadShared>,
     /// The descriptors it watches.
     pub files: Arc<Files>,
+    /// Where what others hand to it comes in.
+    pub inbox: Arc<InboxPlace>,
     /// The thread's own; touched only while it is parked, or on it.
     pub(super) thread: *mut Thread,
 }
@@ -44,16 +47,19 @@ impl Host {
     /// points of the barrier.
     pub unsafe fn add_thread(&self, thread: *mut Thread) -> Result<(), GraphError> {
         // SAFETY: by the caller's promise; it does not run yet.
-        let new = unsafe { &*thread };
+        let new = unsafe { &mut *thread };
+        new.join(&self.handoff);
         let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
+        let inbox = Arc::clone(new.inbox());
         if shared.index == 0 {
             self.link_news.set_main(Arc::clone(&shared));
             self.rpc.set_main(Arc::clone(&shared));
         }
         let index = shared.index;
-        self.threads.write().insert(index, ThreadHandle { shared, files, thread });
+        self.threads.write().insert(index, ThreadHandle { shared, files, inbox, thread });
         self.change_graph(Caller::host("add worker"), |_| Ok(())).inspect_err(|_| {
             self.threads.write().remove(&index);
+            self.handoff.close(index);
         })
     }
 

@@ -4,6 +4,7 @@
 
 mod file;
 mod graph;
+mod handoff;
 mod interface;
 mod interrupt;
 mod process;
@@ -150,6 +151,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "batch" => Some((&raw const graph::BATCH_SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
         "file" => Some((&raw const file::SERVICE).cast()),
+        "handoff" => Some((&raw const handoff::SERVICE).cast()),
         "interrupt" => Some((&raw const interrupt::SERVICE).cast()),
         "process" => Some((&raw const process::SERVICE).cast()),
         "rpc" => Some((&raw const rpc::SERVICE).cast()),

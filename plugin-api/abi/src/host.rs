@@ -1,8 +1,8 @@
 //! What a plugin may ask of the host.
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
-//! `interface`, `graph`, `buffer`, `timer`, `rpc`, `interrupt`, [`file`](crate::file),
-//! [`process`](crate::process).
+//! `interface`, `graph`, `batch`, `buffer`, `timer`, `rpc`, `interrupt`, [`file`](crate::file),
+//! [`handoff`](crate::handoff), [`process`](crate::process).
 
 use core::ffi::c_void;
 

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use std::{
     alloc::{Layout, alloc_zeroed, handle_alloc_error},
     cell::RefCell,
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, OnceLock, atomic::AtomicU64},
 };
 
 use gristmill_abi::{
@@ -12,11 +12,14 @@ use gristmill_abi::{
     buffer::{LINE, STRIDE},
     declaration::{PluginHandle, ServiceRef},
     frame::{NodeRuntime, ThreadCtx},
+    handoff::HandoffService,
     host::HostTable,
 };
 
 use crate::{Error, Packet};
 
+/// Threads that a node on the bench can hand packets to: main and three workers.
+pub(super) const BENCH_THREADS: u32 = 4;
 /// Buffers of the bench's pool, shared by all benches of a process.
 pub(super) const BUFFERS: usize = 8192;
 const LINES: u32 = 37;
@@ -25,6 +28,19 @@ const _: () = assert!(LINES as usize * LINE == STRIDE);
 thread_local! {
     /// What the node of this thread emitted: next number and buffer.
     pub(super) static EMITTED: RefCell<Vec<(u16, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A packet that a node handed to a thread to take a next there.
+#[derive(Clone, Copy)]
+pub(super) struct Handed {
+    pub(super) thread: u16,
+    pub(super) next: u16,
+    pub(super) index: u32,
+}
+
+thread_local! {
+    /// What the node of this thread handed to others.
+    pub(super) static HANDED: RefCell<Vec<Handed>> = const { RefCell::new(Vec::new()) };
 }
 
 pub(super) struct Pool {
@@ -79,9 +95,15 @@ unsafe extern "C" fn service(
     _: PluginHandle,
     name: Str<'_>,
     _: Str<'_>,
-    _: *mut ServiceRef,
+    found: *mut ServiceRef,
     error: *mut ErrorText,
 ) -> Status {
+    if name.as_str() == "handoff" {
+        let table = (&raw const HANDOFF).cast();
+        // SAFETY: the caller passes room for it.
+        unsafe { found.write(ServiceRef { table, context: core::ptr::null_mut() }) };
+        return Status::OK;
+    }
     let reason = Error::new(format!("the bench has no service {name}"));
     // SAFETY: the caller passes room for an error.
     unsafe { &mut *error }.set(&reason.to_string());
@@ -138,6 +160,37 @@ unsafe extern "C" fn enqueue(
         let next = u16::try_from(next).expect("a next number");
         EMITTED.with_borrow_mut(|emitted| emitted.push((next, index)));
     }
+}
+
+static HANDOFF: HandoffService =
+    HandoffService { head: Head::of::<HandoffService>(), hand_off, threads };
+
+unsafe extern "C" fn hand_off(
+    _: *mut c_void,
+    _: *mut ThreadCtx,
+    _: *mut NodeRuntime,
+    indices: *const u32,
+    nexts: *const u16,
+    threads: *const u16,
+    n: u32,
+) -> u32 {
+    // SAFETY: the caller passes `n` indices.
+    let indices = unsafe { core::slice::from_raw_parts(indices, n as usize) };
+    // SAFETY: the caller passes `n` nexts.
+    let nexts = unsafe { core::slice::from_raw_parts(nexts, n as usize) };
+    // SAFETY: the caller passes `n` threads.
+    let threads = unsafe { core::slice::from_raw_parts(threads, n as usize) };
+    let packets = indices.iter().zip(nexts).zip(threads);
+    let handed = packets.map(|((&index, &next), &thread)| Handed { thread, next, index });
+    HANDED.with_borrow_mut(|all| all.extend(handed));
+    n
+}
+
+unsafe extern "C" fn threads(_: *mut c_void, words: *mut u32) -> *const u64 {
+    static THREADS: AtomicU64 = AtomicU64::new((1 << BENCH_THREADS) - 1);
+    // SAFETY: the caller has room for a number.
+    unsafe { words.write(1) };
+    THREADS.as_ptr().cast_const()
 }
 
 unsafe extern "C" fn now(_: *const HostTable) -> u64 {

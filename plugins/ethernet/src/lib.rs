@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use plugin_api::{
     Config, Error, Host, InterfaceIndex, LogLevel, NextIndex, NextNodes as _, Node as _, Notice,
-    Plugin, abi::Str, declare_plugin, offer_service, service::ethernet_types,
+    Plugin, abi::Str, declare_arc, declare_plugin, offer_service, service::ethernet_types,
 };
 
 use crate::{
@@ -64,6 +64,8 @@ impl Plugin for Ethernet {
 }
 
 declare_plugin!(Ethernet);
+// What is put here sees packets as they came in, before anything has looked at them.
+declare_arc!(Ethernet, "device-input", starts: ["interface-input"], end: "ethernet-input");
 offer_service!(Ethernet, ethernet_types);
 
 impl ethernet_types::Provider for Ethernet {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use plugin_api::{
-    Error, Frame, GraceReader, Node, Packet, ThreadIndex, declare_node, next_nodes, wire::Ipv4,
+    Error, Frame, GraceReader, Node, Packet, ThreadIndex, declare_node, next_nodes,
+    wire::{FlowSense, Ipv4, ip4_flow_hash},
 };
 
 use crate::{
     Ip4,
     adjacency::Kind,
     fib::Forwarder,
-    flow::flow_hash,
     ip4_icmp_error::{Report, report},
     table::Leaf,
 };
@@ -88,7 +88,8 @@ fn forward(forwarder: &Forwarder, leaf: Leaf, packet: &mut Packet<'_>) -> Next {
 /// The packet's flow hash, computed where it was not before.
 fn hash(packet: &Packet<'_>) -> u32 {
     match packet.flow_hash() {
-        0 => Ipv4::parse_first(packet.data(), packet.total_len()).map_or(1, |ip| flow_hash(&ip)),
+        0 => Ipv4::parse_first(packet.data(), packet.total_len())
+            .map_or(1, |ip| ip4_flow_hash(&ip, FlowSense::Directed)),
         hash => hash,
     }
 }

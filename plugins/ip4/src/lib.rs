@@ -13,7 +13,6 @@ pub mod arena;
 mod arp_input;
 mod cli;
 pub mod fib;
-pub mod flow;
 pub mod icmp;
 mod ip4_icmp_error;
 mod ip4_input;

@@ -6,10 +6,7 @@ use loom::{
 };
 
 use crate::{
-    engine::{
-        ring::{Producer, ring},
-        sleep::SleepState,
-    },
+    engine::{ring::ring, sleep::SleepState},
     sync::Arc,
 };
 
@@ -34,9 +31,9 @@ impl Sleeper {
     }
 
     /// Sleeps as the loops do, unless there is something in the queue.
-    fn sleep(&self, queue: &Producer<u32>) {
+    fn sleep(&self, is_empty: impl Fn() -> bool) {
         self.state.announce();
-        if queue.is_empty() {
+        if is_empty() {
             let mut rung = self.rung.lock().unwrap();
             while !*rung {
                 rung = self.bell.wait(rung).unwrap(); // A lost wake-up is a deadlock here.
@@ -47,7 +44,16 @@ impl Sleeper {
     }
 }
 
-fn serve_all_of(producers: usize, preemptions: Option<usize>) {
+/// Which end of the queue the sleeper looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// Main, for calls: at one that others see too.
+    AtShared,
+    /// A thread, for packets: at its own.
+    AtOwn,
+}
+
+fn serve_all_of(producers: usize, looks: Looks, preemptions: Option<usize>) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
     builder.check(move || {
@@ -66,7 +72,12 @@ fn serve_all_of(producers: usize, preemptions: Option<usize>) {
         while served < producers {
             match consumer.pop() {
                 Some(_) => served += 1,
-                None if producer.is_empty() => sleeper.sleep(&producer),
+                None if looks == Looks::AtOwn && consumer.is_empty() => {
+                    sleeper.sleep(|| consumer.is_empty());
+                }
+                None if looks == Looks::AtShared && producer.is_empty() => {
+                    sleeper.sleep(|| producer.is_empty());
+                }
                 None => thread::yield_now(), // Its producer is about to say that it is there.
             }
         }
@@ -78,10 +89,16 @@ fn serve_all_of(producers: usize, preemptions: Option<usize>) {
 
 #[test]
 fn a_call_wakes_main_or_is_seen_by_it_before_it_sleeps() {
-    serve_all_of(1, None);
+    serve_all_of(1, Looks::AtShared, None);
 }
 
 #[test]
 fn two_threads_that_call_at_once_are_both_served() {
-    serve_all_of(2, Some(3));
+    serve_all_of(2, Looks::AtShared, Some(3));
+}
+
+#[test]
+fn packets_wake_the_thread_they_are_handed_to_or_are_seen_by_it_before_it_sleeps() {
+    serve_all_of(1, Looks::AtOwn, None);
+    serve_all_of(2, Looks::AtOwn, Some(3));
 }

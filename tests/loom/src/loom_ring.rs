@@ -5,7 +5,10 @@ use loom::{
     thread,
 };
 
-use crate::{engine::ring::ring, sync::Arc};
+use crate::{
+    engine::ring::{Consumer, ring},
+    sync::Arc,
+};
 
 #[test]
 fn two_producers_lose_nothing_and_keep_their_order_while_the_ring_wraps() {
@@ -80,5 +83,47 @@ fn what_is_left_is_dropped_by_whichever_end_goes_last() {
         drop(consumer);
         assert_eq!(pushing.join().unwrap(), [true; 2]);
         assert_eq!(Arc::strong_count(&counted), 1);
+    });
+}
+
+#[test]
+fn what_is_pushed_while_the_ring_is_closed_comes_out_or_goes_back() {
+    let mut bounded = Builder::new();
+    bounded.preemption_bound = Some(3);
+    bounded.check(|| {
+        let (producer, mut consumer) = ring(2);
+        let pushing = [10, 20].map(|first| {
+            let producer = producer.clone();
+            thread::spawn(move || {
+                let pushed =
+                    [first, first + 1].into_iter().filter(|&value| producer.push(value).is_ok());
+                pushed.collect::<Vec<_>>()
+            })
+        });
+        let mut drained = Vec::new();
+        consumer.close_and_drain(|value| drained.push(value));
+        let pushed: Vec<u32> = pushing.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        assert_eq!((consumer.pop(), producer.push(30)), (None, Err(30)), "it stays closed");
+        drained.sort_unstable();
+        assert_eq!(drained, pushed, "the owner has what the producers were rid of");
+    });
+}
+
+#[test]
+fn a_value_is_whole_for_the_owner_who_looks_at_it_where_it_is() {
+    model(|| {
+        let (producer, mut consumer) = ring(2);
+        let pushing = thread::spawn(move || {
+            [1_u64, 2, 3].map(|value| producer.push([value; 4]).is_ok().then_some(value))
+        });
+        let mut seen = Vec::new();
+        let mut look = |consumer: &mut Consumer<[u64; 4]>| {
+            consumer.pop_with(|value| seen.push(*value));
+        };
+        look(&mut consumer);
+        let pushed = pushing.join().unwrap();
+        (0..3).for_each(|_| look(&mut consumer));
+        let whole: Vec<_> = pushed.into_iter().flatten().map(|value| [value; 4]).collect();
+        assert_eq!(seen, whole);
     });
 }

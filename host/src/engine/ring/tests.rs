@@ -66,7 +66,7 @@ fn eight_threads_lose_nothing_double_nothing_and_each_keeps_its_order() {
                     let mut value = (sender, number);
                     while let Err(back) = producer.push(value) {
                         value = back;
-                        thread::yield_now();
+                        yield_now();
                     }
                 }
             });
@@ -74,7 +74,7 @@ fn eight_threads_lose_nothing_double_nothing_and_each_keeps_its_order() {
         let mut next = [0; 8];
         while next.iter().sum::<u64>() < each * SENDERS {
             let Some((sender, number)) = consumer.pop() else {
-                thread::yield_now();
+                yield_now();
                 continue;
             };
             let wanted = &mut next[usize::try_from(sender).unwrap()];
