@@ -133,6 +133,7 @@ fn node(name: &str, nexts: Vec<PlanNext>) -> PlanNode {
     PlanNode {
         name: name.into(),
         serial: 0,
+        epoch: 0,
         owner: Owner::HOST,
         kind: NodeKind::Internal,
         code: Code { entry: error_drop, maker: Arc::new(Stateless) },
@@ -151,7 +152,7 @@ fn threads() -> ([Box<Thread>; 2], NodeIndex) {
     plan.add_node(node(ERROR_DROP, Vec::new())).expect("a fresh plan");
     let reason = PlanNext::Drop { reason: "measured".into(), severity: Severity::Info };
     let sender = plan.add_node(node("sender", vec![reason])).expect("a fresh plan");
-    let instances = Instances::default().for_plan(&plan, 2).expect("nodes without state");
+    let instances = Instances::default().for_plan(&plan, &[0, 1]).expect("nodes without state");
     let clock = Clock::calibrate();
     let thread = |index: u32| {
         let shared = Arc::new(ThreadShared::new(index).expect("a descriptor"));

@@ -1,41 +1,30 @@
 //! Builds everything in dependency order, and takes it down in reverse.
 #![expect(unsafe_code, reason = "hands each thread its own part")]
 
-use std::{
-    io,
-    os::fd::AsFd,
-    os::unix::net::UnixStream,
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering},
-    thread::JoinHandle,
-};
+use std::{io, os::fd::AsFd, os::unix::net::UnixStream, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
-use plugin_api::{Interest, ThreadIndex};
-use rustix::{
-    io::Errno,
-    thread::{CpuSet, gettid, sched_setaffinity},
-};
+use plugin_api::Interest;
+use rustix::io::Errno;
 
 use crate::{
-    buffer::{Cache, Pool, PoolError},
+    buffer::{Pool, PoolError},
     cli::{self, Access, BindError, Caller, CommandError},
     config::Config,
     control::Control,
     device::netlink::LinkWatcher,
     engine::{
-        Thread, ThreadShared,
         main_loop::{CLI, LINKS, MainLoop, SIGNAL, Tick, main_loop},
-        poller::Poller,
-        watchdog::{Ticker, Watchdog},
-        worker_loop::worker_loop,
+        watchdog::Watchdog,
+        worker::{LookedAfter, Own, Setup, ThreadError},
+        workers::{Workers, WorkersError},
     },
     graph::Owner,
-    host::{GraphError, Host, set_current_thread},
+    host::Host,
     log::{self, Level, Log},
     plugin::{Images, LoadError, image_directories, table::host_table},
-    process::{AlternateStack, overflow},
-    time::{Clock, Nanos, ThreadClock},
+    process::overflow,
+    time::{Clock, Nanos},
 };
 
 /// Why the host did not start.
@@ -45,7 +34,13 @@ pub enum BootError {
     /// No buffers.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The system has no descriptors or threads left.
+    /// Main's own part cannot be made.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// A worker cannot be started.
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
+    /// The system has no descriptors left.
     #[error("cannot {what}: {source}")]
     System {
         /// What was being done.
@@ -53,9 +48,6 @@ pub enum BootError {
         /// What the system said.
         source: io::Error,
     },
-    /// A node cannot be made for a thread.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
     /// A plugin that is asked for does not load.
     #[error(transparent)]
     Plugin(#[from] LoadError),
@@ -91,13 +83,11 @@ fn system(what: &'static str) -> impl Fn(Errno) -> BootError {
 pub struct Running {
     /// What the main loop serves.
     pub main: MainLoop,
-    main_thread: *mut Thread,
-    workers: Vec<(*mut Thread, JoinHandle<()>)>,
+    main_thread: Own,
     /// Where a signal ends up; kept open.
     signals: Option<UnixStream>,
     /// What looks after main.
     looked_after: LookedAfter,
-    watchdog: Option<Arc<Watchdog>>,
 }
 
 /// Builds a host: clock, buffers, threads, control. Plugins and the control socket come after.
@@ -117,133 +107,43 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
         let text = format!("overflows of processes' stacks are not told: {error}");
         host.log.write(Level::Warn, "process", &text);
     }
-    let watchdog = start_watchdog(host, config.watchdog); // Before anything is pinned.
+    let watchdog = start_watchdog(host, &config); // Before anything is pinned.
     host.handoff.set_ring_size(config.handoff.ring_size);
     let table = host_table(host);
-    let spawn = |index: u32| -> Result<*mut Thread, BootError> {
-        let shared = Arc::new(ThreadShared::new(index).map_err(system("make a doorbell"))?);
-        let poller = Poller::new(Arc::clone(shared.doorbell())).map_err(system("make a poller"))?;
-        let cache = Cache::new(Arc::clone(&host.pool), index as usize);
-        let clock: ThreadClock = host.clock().lock().thread();
-        let thread = Thread::new(shared, cache, clock, poller, table);
-        let thread = Box::into_raw(Box::new(thread));
-        // SAFETY: it stays where it is until `end`, and its loop keeps to the pause points.
-        unsafe { host.add_thread(thread) }?;
-        Ok(thread)
-    };
-    let main_thread = spawn(0)?;
+    host.gate.set_deadline(config.barrier_deadline);
+    let cores = config.corelist_workers.clone();
+    let setup = Setup { host, table, watchdog, cores, scheduling: config.scheduling };
+    let main_thread = setup.make(0)?;
     // SAFETY: made just now, and nothing runs on it yet.
-    let shared = Arc::clone(&unsafe { &*main_thread }.shared);
-    enter_thread(host, &shared, config.main_core);
-    let looked_after = LookedAfter::new(host, &shared, watchdog.as_deref());
-    let mut workers = Vec::new();
+    let shared = Arc::clone(&unsafe { &*main_thread.address() }.shared);
+    let looked_after = setup.enter(&shared, config.main_core);
+    host.gate.begin_start(); // Until `Running::run`.
+    let mut workers = Workers::new(setup);
     for index in 1..=config.workers {
-        let thread = spawn(index)?;
-        let cpu = config.corelist_workers.get(index as usize - 1).copied();
-        workers.push((thread, start_worker(host, thread, index, cpu, &watchdog)?));
+        workers.start()?;
+        host.gate.await_start(index);
     }
     let images = Images::new(&image_directories());
     for passed in images.passed_over() {
         host.log.write(Level::Debug, "plugin", passed);
     }
     let files = host.files(0).expect("main was just added");
-    let control = Control::new(host, table, images, config, files);
+    let control = Control::new(host, table, images, config, files, workers);
     let mut main = MainLoop { control, server: None };
     main.open_links();
-    Ok(Running { main, main_thread, workers, signals: None, looked_after, watchdog })
+    Ok(Running { main, main_thread, signals: None, looked_after })
 }
 
-/// Notes on which kernel thread and CPU this runs.
-fn enter_thread(host: &Host, shared: &ThreadShared, cpu: Option<u32>) {
-    let tid = gettid().as_raw_nonzero().get().unsigned_abs();
-    if let Some(cpu) = cpu {
-        let mut set = CpuSet::new();
-        set.set(cpu as usize);
-        match sched_setaffinity(None, &set) {
-            Ok(()) => {
-                shared.cpu.store(cpu.saturating_add(1), Ordering::Relaxed);
-            }
-            Err(error) => {
-                let text = format!("thread {} is not pinned to CPU {cpu}: {error}", shared.index);
-                host.log.write(Level::Warn, "threads", &text);
-            }
-        }
-    }
-    set_current_thread(shared.index);
-    host.timers.join(ThreadIndex(shared.index));
-    shared.tid.store(tid, Ordering::Relaxed);
-}
-
-fn start_watchdog(host: &'static Host, threshold: Nanos) -> Option<Arc<Watchdog>> {
+fn start_watchdog(host: &'static Host, config: &Config) -> Option<Arc<Watchdog>> {
+    let threshold = config.watchdog;
     if threshold == Nanos(0) {
         return None;
     }
-    let started = Watchdog::start(host, threshold).inspect_err(|error| {
+    let started = Watchdog::start(host, threshold, config.hang).inspect_err(|error| {
         let text = format!("nobody is watched: {error}");
         host.log.write(Level::Warn, "watchdog", &text);
     });
     started.ok().map(Arc::new)
-}
-
-/// What a forwarding thread has for signals, until it ends: it is watched, and its handlers have a
-/// stack of their own.
-#[derive(Debug)]
-struct LookedAfter {
-    _ticker: Option<Ticker>,
-    /// What the ticker's handler and that of a fault run on.
-    _stack: Option<AlternateStack>,
-}
-
-impl LookedAfter {
-    /// Of the calling thread.
-    fn new(host: &Host, shared: &Arc<ThreadShared>, watchdog: Option<&Watchdog>) -> Self {
-        let tell = |what: &str, error: &dyn std::fmt::Display| {
-            let text = format!("thread {} {what}: {error}", shared.index);
-            host.log.write(Level::Warn, "watchdog", &text);
-        };
-        let stack = AlternateStack::new()
-            .inspect_err(|error| tell("handles signals where they find it", error));
-        let ticker = watchdog.map(|watchdog| Ticker::start(shared, watchdog));
-        let ticker = ticker
-            .and_then(|ticker| ticker.inspect_err(|error| tell("is not watched", error)).ok());
-        Self { _ticker: ticker, _stack: stack.ok() }
-    }
-}
-
-/// The address of a thread's own part, on its way to that thread.
-struct Own(*mut Thread);
-
-// SAFETY: whoever sends it no longer uses it but by the rules of the barrier.
-unsafe impl Send for Own {}
-
-fn start_worker(
-    host: &'static Host,
-    thread: *mut Thread,
-    index: u32,
-    cpu: Option<u32>,
-    watchdog: &Option<Arc<Watchdog>>,
-) -> Result<JoinHandle<()>, BootError> {
-    // SAFETY: made just now, and nothing runs on it yet.
-    let shared = Arc::clone(&unsafe { &*thread }.shared);
-    let ready = Arc::clone(&shared);
-    let own = Own(thread);
-    let watchdog = watchdog.clone();
-    let work = move || {
-        let own = own;
-        let Own(thread) = own;
-        enter_thread(host, &shared, cpu);
-        let _looked_after = LookedAfter::new(host, &shared, watchdog.as_deref());
-        // SAFETY: the thread's own; main keeps to the barrier.
-        unsafe { worker_loop(thread, host) };
-    };
-    let handle = std::thread::Builder::new()
-        .name(format!("gm-worker-{index}"))
-        .spawn(work)
-        .map_err(|source| BootError::System { what: "start a worker", source })?;
-    while ready.tid.load(Ordering::Relaxed) == 0 {
-        rustix::thread::sched_yield(); // Only a worker that runs can come to the barrier.
-    }
-    Ok(handle)
 }
 
 impl MainLoop {
@@ -341,9 +241,13 @@ impl Running {
     }
 
     /// Runs the main loop until a signal, a command or `tick` ends it.
+    ///
+    /// The workers, which have waited for everything to be ready, begin.
     pub fn run(&mut self, tick: &mut Tick<'_>) {
+        let host = self.main.control.host;
+        host.gate.end_start(host.clock());
         // SAFETY: this is the main thread, and no reference to its part is in use.
-        unsafe { main_loop(self.main_thread, &mut self.main, tick) };
+        unsafe { main_loop(self.main_thread.address(), &mut self.main, tick) };
     }
 
     /// Takes everything down; gives the buffers that did not come back, which is a bug.
@@ -355,24 +259,18 @@ impl Running {
         }
         host.processes.revoke(Owner::HOST, |notice| host.tell_of_process(notice));
         self.main.control.shut_down();
-        host.stop.store(true, Ordering::Relaxed);
-        for (thread, handle) in self.workers.drain(..) {
-            for shared in host.threads() {
-                shared.ring_anyway();
-            }
-            let joined = handle.join();
-            debug_assert!(joined.is_ok(), "a worker panicked");
-            // SAFETY: its loop has ended; `retire` below forgets the address.
-            drop(unsafe { Box::from_raw(thread) });
-        }
+        host.gate.end_start(host.clock()); // Workers that never began do so, to end.
+        let stuck = self.main.control.workers.end();
         drop(self.looked_after);
-        drop(self.watchdog); // The workers, which knew it too, have ended.
         // SAFETY: main's loop has ended.
-        drop(unsafe { Box::from_raw(self.main_thread) });
+        unsafe { self.main_thread.end() };
         host.retire();
         let left = host.pool.in_use();
         if left > 0 {
-            let text = format!("{left} buffers did not come back");
+            let text = match stuck {
+                0 => format!("{left} buffers did not come back"),
+                stuck => format!("{left} buffers are lost with workers that are stuck: {stuck}"),
+            };
             host.log.write(Level::Error, "buffers", &text);
         }
         left

@@ -10,7 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{engine::handoff, log::Level, time::Nanos};
+use crate::{
+    engine::{BarrierGate, Scheduling, handoff},
+    log::Level,
+    time::Nanos,
+};
 
 /// Workers at most: main and they have one buffer cache each, of which there are 64.
 pub const MAX_WORKERS: u32 = 63;
@@ -24,6 +28,10 @@ pub struct Config {
     pub main_core: Option<u32>,
     /// A core for each worker, no two the same; empty, or as long as there are workers.
     pub corelist_workers: Vec<u32>,
+    /// How the kernel schedules the workers.
+    pub scheduling: Scheduling,
+    /// How long main waits for a worker at the barrier.
+    pub barrier_deadline: Nanos,
     /// Packet buffers of all threads.
     pub buffers: u32,
     /// Plugins to load at start, in this order, none twice.
@@ -45,6 +53,8 @@ pub struct Config {
     /// How long nodes, commands and the like may hold their thread before that is reported; 0 if
     /// nothing is.
     pub watchdog: Nanos,
+    /// How long a node may hold a worker before the host goes on without that worker; 0 if for ever.
+    pub hang: Nanos,
     /// The plugins' own sections, in the order of the file.
     pub sections: Vec<PluginSection>,
 }
@@ -199,6 +209,8 @@ impl Default for Config {
             workers: 1,
             main_core: None,
             corelist_workers: Vec::new(),
+            scheduling: Scheduling::default(),
+            barrier_deadline: BarrierGate::DEADLINE,
             buffers: 32_768,
             plugins: Vec::new(),
             plugin_dirs: Vec::new(),
@@ -209,6 +221,7 @@ impl Default for Config {
             log: Logging::default(),
             handoff: Handoff::default(),
             watchdog: Nanos::from_millis(10),
+            hang: Nanos::from_secs(1),
             sections: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use plugin_api::Interest;
 use crate::{
     cli::{self, Builtin, CommandError, Context, Names, Registry},
     config::Config,
-    engine::{files::Files, poller::Token},
+    engine::{Caller, files::Files, poller::Token, workers::Workers},
     host::Host,
     plugin::{
         Images, Ownership, SearchPath, Trust,
@@ -38,6 +38,8 @@ pub struct Control {
     pub baseline: crate::stats::Baseline,
     pub(crate) images: Images,
     pub(crate) table: &'static HostTable,
+    /// The threads that forward besides main.
+    pub workers: Workers,
     files: Arc<Files>,
 }
 
@@ -58,6 +60,7 @@ impl Control {
         images: Images,
         config: Config,
         files: Arc<Files>,
+        workers: Workers,
     ) -> Self {
         let mut commands = Registry::default();
         commands.add_builtins(&cli::basics()).expect("the basic commands fit each other");
@@ -74,6 +77,7 @@ impl Control {
             baseline: crate::stats::Baseline::default(),
             images,
             table,
+            workers,
             files,
         }
     }
@@ -131,7 +135,9 @@ impl Context for Control {
         run: &mut dyn FnMut(&mut Self) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let host = self.host;
-        let (ran, _) = host.stop_workers(|_| run(self)).map_err(CommandError::failed)?;
+        let (ran, _) = host
+            .stop_workers(Caller::host("command"), |_| run(self))
+            .map_err(CommandError::failed)?;
         ran
     }
 }

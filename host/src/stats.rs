@@ -120,8 +120,8 @@ impl Control {
         let (plan, instances) = self.host.running_graph();
         let mut reports = Vec::new();
         for (index, node) in plan.nodes() {
-            for (thread, instance) in (0..).zip(instances.of(index)) {
-                let stats = &instance.stats;
+            for (thread, counts) in instances.counts(index) {
+                let stats = &counts.stats;
                 let before = self.baseline.nodes.get(&(node.serial, thread));
                 let [calls, vectors, clocks] = before.copied().unwrap_or_default();
                 reports.push(NodeReport {
@@ -164,8 +164,8 @@ impl Control {
         let (plan, instances) = self.host.running_graph();
         self.baseline.nodes.clear();
         for (index, node) in plan.nodes() {
-            for (thread, instance) in (0..).zip(instances.of(index)) {
-                self.baseline.nodes.insert((node.serial, thread), tally(&instance.stats));
+            for (thread, counts) in instances.counts(index) {
+                self.baseline.nodes.insert((node.serial, thread), tally(&counts.stats));
             }
         }
     }

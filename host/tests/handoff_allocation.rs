@@ -48,6 +48,7 @@ fn node(name: &str, nexts: Vec<PlanNext>) -> PlanNode {
     PlanNode {
         name: name.into(),
         serial: 0,
+        epoch: 0,
         owner: Owner::HOST,
         kind: NodeKind::Internal,
         code: Code { entry: error_drop, maker: Arc::new(Stateless) },
@@ -65,7 +66,7 @@ fn threads() -> ([Box<Thread>; 2], NodeIndex) {
     plan.add_node(node(ERROR_DROP, Vec::new())).unwrap();
     let reason = PlanNext::Drop { reason: "counted".into(), severity: Severity::Info };
     let sender = plan.add_node(node("sender", vec![reason])).unwrap();
-    let instances = Instances::default().for_plan(&plan, 2).unwrap();
+    let instances = Instances::default().for_plan(&plan, &[0, 1]).unwrap();
     let clock = Clock::virtual_at(&VirtualTime::default());
     let thread = |index: u32| {
         let shared = Arc::new(ThreadShared::new(index).unwrap());

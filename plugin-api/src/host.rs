@@ -3,12 +3,15 @@
 use core::{ffi::c_void, ops::Range, sync::atomic::Ordering};
 
 use gristmill_abi::{
-    ErrorText, Head, Str,
+    ErrorText, Head, Status, Str,
     declaration::{PluginHandle, ServiceRef},
-    host::{ALL_INTERFACES, BufferService, GraphService, HostTable, InterfaceService, log_level},
+    host::{
+        ALL_INTERFACES, BatchService, BufferService, GraphService, HostTable, InterfaceService,
+        log_level,
+    },
 };
 
-use crate::{Error, InterfaceIndex, export::HOST};
+use crate::{Error, InterfaceIndex, export::HOST, plugin::contain};
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +106,30 @@ impl Host {
         })
     }
 
+    /// Makes any number of changes of the graph in one stop of the workers: interfaces created,
+    /// deleted, taken up or down, features and nexts. All of them are in force once this returns
+    /// without an error, and else none is.
+    ///
+    /// Context: main. Cost: one stop, however many changes.
+    ///
+    /// # Errors
+    /// That of `changes`, or why they cannot be put in force.
+    pub fn batch<R, F: FnOnce() -> Result<R, Error>>(&self, changes: F) -> Result<R, Error> {
+        let (batch, context) = self.builtin::<BatchService>("batch", "^1")?;
+        let mut made = Made { changes: Some(changes), result: None };
+        let data = (&raw mut made).cast();
+        let run = make::<R, F>;
+        // SAFETY: main thread; the function is called at most once, with `made`, before this returns.
+        let done =
+            self.call(|error| unsafe { (batch.make)(context, self.plugin, run, data, error) });
+        match (done, made.result) {
+            (_, Some(Err(error))) => Err(error),
+            (Ok(()), Some(Ok(result))) => Ok(result),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(Error::new("the host did not make the batch")),
+        }
+    }
+
     /// Reserves `size` bytes of every buffer's slot line for this plugin; the range is for
     /// [`Packet::slot`](crate::Packet::slot).
     ///
@@ -168,13 +195,26 @@ impl Host {
         self.builtin("interface", "^1")
     }
 
-    pub(crate) fn call(
-        &self,
-        call: impl FnOnce(*mut ErrorText) -> gristmill_abi::Status,
-    ) -> Result<(), Error> {
+    pub(crate) fn call(&self, call: impl FnOnce(*mut ErrorText) -> Status) -> Result<(), Error> {
         let mut error = ErrorText::new();
         if call(&raw mut error).is_ok() { Ok(()) } else { Err(Error::from_text(&error)) }
     }
+}
+
+/// A batch on its way through the host.
+struct Made<R, F> {
+    changes: Option<F>,
+    result: Option<Result<R, Error>>,
+}
+
+unsafe extern "C" fn make<R, F: FnOnce() -> Result<R, Error>>(data: *mut c_void) -> Status {
+    // SAFETY: the host passes what `batch` gave it, and nobody else has it meanwhile.
+    let made = unsafe { &mut *data.cast::<Made<R, F>>() };
+    let Some(changes) = made.changes.take() else { return Status::FAILED };
+    let Some(result) = contain(changes) else { return Status::PANICKED };
+    let status = if result.is_ok() { Status::OK } else { Status::FAILED };
+    made.result = Some(result);
+    status
 }
 
 fn table() -> Option<&'static HostTable> {

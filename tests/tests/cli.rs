@@ -9,7 +9,8 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 18] = [
+const CALLS: [(&str, &str); 20] = [
+    ("clear barrier", "clear barrier"),
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
     ("clear punt", "clear punt"),
@@ -26,6 +27,7 @@ const CALLS: [(&str, &str); 18] = [
     ("set interface feature", "set interface feature null7 fixture-tally arc fixture-tally"),
     ("set interface state", "set interface state null7 up"),
     ("set punt tap", "set punt tap null7"),
+    ("set workers", "set workers 2"),
     ("show node", "show node error-drop"),
     ("watch", "watch 100ms times 1 show version"),
 ];

@@ -133,6 +133,26 @@ fn flows_are_spread_over_the_workers_and_each_stays_in_order() {
 }
 
 #[test]
+fn workers_come_and_go_while_packets_are_handed_to_them_and_what_is_not_counted_is_there() {
+    let lab = lab(3, 4096);
+    lab.run("set interface handoff generator0");
+    let traffic = Traffic::start(&lab, "rate 10000 destinations 1000 order random");
+    for workers in [1, 3, 2, 3] {
+        lab.run(&format!("set workers {workers}"));
+        let present = if workers == 1 { "1" } else { "1,2,3" };
+        let shown = lab.run("show interface handoff");
+        assert!(present.starts_with(shown.text(0, "present")), "{}", shown.json());
+        traffic.flows();
+        pause(Duration::from_millis(100));
+    }
+    let account = traffic.stop();
+    let congested = dropped(&lab, "worker-handoff", "handoff-congestion");
+    assert_eq!((account.lost, account.duplicated), (congested, 0), "{account:?}");
+    assert!(congested < 100, "only what was on its way to a worker that went: {congested}");
+    lab.finish();
+}
+
+#[test]
 fn what_a_slow_worker_has_no_room_for_is_counted_and_then_all_goes_through_again() {
     let lab = lab(2, 32);
     let to = 3 - receiving_thread(&lab);

@@ -1,5 +1,6 @@
 //! The host's own commands, one file per noun; each submits itself.
 
+mod barrier;
 mod buffers;
 mod clock;
 mod errors;

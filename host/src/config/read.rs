@@ -1,6 +1,8 @@
 //! From TOML to the types: every value with its place, so that every complaint has one.
 
+mod barrier;
 mod handoff;
+mod scheduling;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -37,10 +39,11 @@ pub(super) fn config(text: &str, file: &Path) -> Result<Config, ConfigError> {
             "cli" => reader.cli(reader.table(key, value)?, &mut config)?,
             "log" => reader.log(reader.table(key, value)?, &mut config)?,
             "plugin" => reader.plugins(reader.table(key, value)?, &mut config)?,
+            "barrier" => reader.barrier(reader.table(key, value)?, &mut config)?,
             "handoff" => reader.handoff(reader.table(key, value)?, &mut config)?,
             "watchdog" => reader.watchdog(reader.table(key, value)?, &mut config)?,
             _ => {
-                let known = "[host], [cli], [log], [handoff], [watchdog], [plugin.NAME]";
+                let known = "[host], [barrier], [cli], [log], [handoff], [watchdog], [plugin.NAME]";
                 return Err(reader.unknown(key, "section", known));
             }
         }
@@ -76,6 +79,7 @@ impl Reader<'_> {
     fn host(&self, table: &DeTable<'_>, config: &mut Config) -> Result<(), ConfigError> {
         let mut workers = None;
         let mut corelist = None;
+        let (mut policy, mut priority) = (None, None);
         for (key, value) in in_order(table) {
             match &**key.get_ref() {
                 "workers" => {
@@ -83,6 +87,8 @@ impl Reader<'_> {
                     workers = Some(value);
                 }
                 "main-core" => config.main_core = Some(self.number(key, value, 0, MAX_CORE)?),
+                "scheduler-policy" => policy = Some((value, self.policy(key, value)?)),
+                "scheduler-priority" => priority = Some((value, self.number(key, value, 1, 99)?)),
                 "corelist-workers" => {
                     config.corelist_workers = self.cores(key, value)?;
                     corelist = Some(value);
@@ -100,12 +106,14 @@ impl Reader<'_> {
                 }
                 "exec" => config.exec = self.exec(key, value)?,
                 _ => {
-                    let known = "workers, main-core, corelist-workers, buffers, plugins, \
-                        plugin-dirs, allow-abort-plugins, trust-writable-plugins, exec";
+                    let known = "workers, main-core, corelist-workers, scheduler-policy, \
+                        scheduler-priority, buffers, plugins, plugin-dirs, allow-abort-plugins, \
+                        trust-writable-plugins, exec";
                     return Err(self.unknown(key, "setting", known));
                 }
             }
         }
+        config.scheduling = self.scheduling(policy, priority)?;
         self.reconcile(workers, corelist, config)
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Policy;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("/etc/g.toml"))
@@ -19,7 +20,7 @@ fn every_example_in_the_documented_text_is_valid_and_differs_from_the_default() 
     let setting =
         |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.contains("# ["));
     let examples = Config::DEFAULT_TEXT.lines().filter(setting).count();
-    assert_eq!(examples, 6, "five settings without a default, and a plugin's section");
+    assert_eq!(examples, 7, "six settings without a default, and a plugin's section");
     let text: String = Config::DEFAULT_TEXT
         .lines()
         .filter(|line| *line != "workers = 1")
@@ -29,6 +30,7 @@ fn every_example_in_the_documented_text_is_valid_and_differs_from_the_default() 
     let config = parse(&text).unwrap();
     assert_eq!((config.main_core, config.workers), (Some(0), 4));
     assert_eq!(config.corelist_workers, [1, 2, 3, 5]);
+    assert_eq!(config.scheduling, Scheduling { policy: Some(Policy::Fifo), priority: 1 });
     assert_eq!(config.cli.socket, Some("/run/gristmill/cli.sock".into()));
     assert_eq!(config.cli.group.as_deref(), Some("gristmill"));
     assert_eq!(config.section("tap").unwrap().entries[0].value, "256");
@@ -40,6 +42,8 @@ fn every_setting_is_read() {
 [host]
 workers = 0x3
 main-core = 4
+scheduler-policy = "fifo"
+scheduler-priority = 40
 buffers = 65_536
 plugins = ["tap", "./x.so", "/opt/y.so"]
 plugin-dirs = ["plugins", "/usr/lib/g"]
@@ -56,12 +60,17 @@ lines = 10
 ring-size = 4096
 [watchdog]
 threshold-ms = 25
+hang-ms = 300
+[barrier]
+deadline-ms = 20
 "#;
-    let command = |text: &str| Exec::Command { text: text.into(), line: 10 };
+    let command = |text: &str| Exec::Command { text: text.into(), line: 12 };
     let expected = Config {
         workers: 3,
         main_core: Some(4),
         corelist_workers: vec![],
+        scheduling: Scheduling { policy: Some(Policy::Fifo), priority: 40 },
+        barrier_deadline: Nanos::from_millis(20),
         buffers: 65_536,
         plugins: vec![
             PluginChoice::Name("tap".into()),
@@ -76,6 +85,7 @@ threshold-ms = 25
         log: Logging { level: Level::Debug, lines: 10 },
         handoff: Handoff { ring_size: 4_096 },
         watchdog: Nanos::from_millis(25),
+        hang: Nanos::from_millis(300),
         sections: vec![],
     };
     assert_eq!(parse(text).unwrap(), expected);
@@ -145,7 +155,7 @@ fn an_error_says_where_and_what() {
         ("[host]\n workrs = 1", "2:2: unknown setting \"workrs\": known are workers, "),
         (
             "[hots]",
-            "1:2: unknown section \"hots\": known are [host], [cli], [log], [handoff], [watchdog], [plugin.NAME]",
+            "1:2: unknown section \"hots\": known are [host], [barrier], [cli], [log], [handoff], [watchdog], [plugin.NAME]",
         ),
         ("workers = 1", "1:1: unknown section \"workers\": known are "),
         ("host = 1", "1:8: host must be a section, not a whole number"),
@@ -183,6 +193,14 @@ fn an_error_says_where_and_what() {
         ("[handoff]\nring = 1", "2:1: unknown setting \"ring\": known are ring-size"),
         ("[watchdog]\nthreshold-ms = 60001", "2:16: threshold-ms = 60001: must be 0 to 60000"),
         ("[watchdog]\nthreshold = 1", "2:1: unknown setting \"threshold\": known are threshold-ms"),
+        ("[barrier]\ndeadline-ms = 0", "2:15: deadline-ms = 0: must be 1 to 60000"),
+        ("[barrier]\ndeadline = 1", "2:1: unknown setting \"deadline\": known are deadline-ms"),
+        ("[host]\nscheduler-policy = 'best'", "2:20: there is no scheduler policy \"best\": take"),
+        ("[host]\nscheduler-priority = 5", "2:22: scheduler-priority is for scheduler-policy"),
+        (
+            "[host]\nscheduler-policy = 'batch'\nscheduler-priority = 5",
+            "3:22: scheduler-priority is for scheduler-policy",
+        ),
         ("plugin.tap = 1", "1:14: tap must be a section, not a whole number"),
         ("[plugin.Tap]", "1:9: \"Tap\" cannot be a plugin: a plugin's name is lower-case"),
         ("[plugin.tap]\nbig = 0xffffffffffffffff", "2:7: big does not fit 64 bits"),

@@ -14,7 +14,7 @@ use plugin_api::Interest;
 
 use super::{DeviceOps, Interface, NewInterface, input_node, output_node};
 use crate::{
-    engine::poller::Token,
+    engine::{Caller, poller::Token},
     graph::{NodeIndex, NodeKind, Owner, PlanNext, PlanNode, Severity},
     host::{GraphError, Host},
 };
@@ -94,7 +94,10 @@ impl Host {
         }
         let index = interface.index;
         self.interfaces.write().insert(interface);
-        self.notify(notice::INTERFACE_ADDED, index.into());
+        self.when_in_force(
+            move |host| host.notify(notice::INTERFACE_ADDED, index.into()),
+            move |host| drop(host.interfaces.write().remove(index)),
+        );
         Ok(index)
     }
 
@@ -107,7 +110,7 @@ impl Host {
         if interface.owner != owner {
             return Err(InterfaceError::Foreign(interface.name.clone()));
         }
-        self.change_graph(|plan| {
+        self.change_graph(Caller::of(owner, "interface"), |plan| {
             for name in [interface.input_name(), interface.output_name()] {
                 if let Some(node) = plan.find(&name) {
                     plan.remove_node(node);
@@ -116,14 +119,17 @@ impl Host {
             plan.outputs.remove(&index);
             Ok(())
         })?;
-        self.notify(notice::INTERFACE_REMOVED, index.into());
-        if interface.admin_up.load(Ordering::Relaxed) {
-            self.watch_queues(&interface, false);
-        }
-        self.interfaces.write().remove(index);
-        if self.punt.interface() == Some(index) {
-            self.punt.set(None);
-        }
+        let forget = move |host: &Self| {
+            host.notify(notice::INTERFACE_REMOVED, index.into());
+            if interface.admin_up.load(Ordering::Relaxed) {
+                host.watch_queues(&interface, false);
+            }
+            host.interfaces.write().remove(index);
+            if host.punt.interface() == Some(index) {
+                host.punt.set(None);
+            }
+        };
+        self.when_in_force(forget, |_| ());
         Ok(())
     }
 
@@ -137,7 +143,7 @@ impl Host {
         let was_up = interface.admin_up.load(Ordering::Relaxed);
         interface.ops.set_admin(up).map_err(refused)?;
         let threads = if up { interface.placement.lock().clone() } else { Vec::new() };
-        self.change_graph(|plan| {
+        self.change_graph(Caller::of(interface.owner, "interface"), |plan| {
             if let Some(input) = plan.find(&interface.input_name())
                 && let Some(node) = plan.node_mut(input)
             {
@@ -145,14 +151,15 @@ impl Host {
             }
             Ok(())
         })
-        .inspect_err(|_| {
-            // What it was before it can be again; if not, the device has said so in the log.
-            interface.ops.set_admin(was_up).unwrap_or_default();
-        })?;
-        if interface.admin_up.swap(up, Ordering::Relaxed) != up {
-            self.watch_queues(&interface, up); // Unread packets must not keep a thread awake.
-        }
-        self.notify(notice::INTERFACE_STATE, index.into());
+        .inspect_err(|_| interface.ops.put_back(was_up))?;
+        let undo = Arc::clone(&interface);
+        let done = move |host: &Self| {
+            if interface.admin_up.swap(up, Ordering::Relaxed) != up {
+                host.watch_queues(&interface, up); // Unread packets must not keep a thread awake.
+            }
+            host.notify(notice::INTERFACE_STATE, index.into());
+        };
+        self.when_in_force(done, move |_| undo.ops.put_back(was_up));
         Ok(())
     }
 
@@ -194,6 +201,7 @@ impl Host {
         let node = |name: String, kind, code, nexts| PlanNode {
             name: name.into(),
             serial: 0,
+            epoch: 0,
             owner: interface.owner,
             kind,
             code,
@@ -206,7 +214,7 @@ impl Host {
         let input = node(interface.input_name(), NodeKind::Input, input_node(interface), nexts);
         let (code, nexts) = output_node(interface);
         let output = node(interface.output_name(), NodeKind::Internal, code, nexts);
-        self.change_graph(|plan| {
+        self.change_graph(Caller::of(interface.owner, "interface"), |plan| {
             if !interface.rx_fds.is_empty() {
                 let input: NodeIndex = plan.add_node(input)?;
                 plan.inputs.insert(interface.index, input);

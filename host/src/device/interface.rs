@@ -49,6 +49,12 @@ impl DeviceOps {
         let status = unsafe { (self.class.set_admin)(self.device, up.into()) };
         if status.is_ok() { Ok(()) } else { Err(status) }
     }
+
+    /// Takes the device back up or down where a change was given up. What it was before it can be
+    /// again; if not, the device has said so in the log.
+    pub fn put_back(&self, up: bool) {
+        self.set_admin(up).unwrap_or_default();
+    }
 }
 
 impl Drop for DeviceOps {
@@ -82,22 +88,34 @@ pub struct InterfaceCounters {
 
 /// The lock of a transmit queue: several threads share one where they are more than the queues.
 #[derive(Debug, Default)]
-pub struct TxLock(AtomicBool);
+pub struct TxLock(AtomicU32);
+
+/// Nobody has the queue.
+const FREE: u32 = 0;
+/// A thread that was given up has it, and may never give it back.
+const STUCK: u32 = u32::MAX;
 
 impl TxLock {
-    /// Runs `send` alone.
-    pub fn with<R>(&self, send: impl FnOnce() -> R) -> R {
+    /// Runs `send` alone, for `thread`; `None` if whoever has the queue was given up.
+    pub fn with<R>(&self, thread: u32, send: impl FnOnce() -> R) -> Option<R> {
         // Acquire and release: what the last sender did to the queue is seen.
-        while self
-            .0
-            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
+        while let Err(owner) =
+            self.0.compare_exchange_weak(FREE, thread + 1, Ordering::Acquire, Ordering::Relaxed)
         {
+            if owner == STUCK {
+                return None;
+            }
             std::hint::spin_loop();
         }
         let result = send();
-        self.0.store(false, Ordering::Release);
-        result
+        self.0.store(FREE, Ordering::Release); // Also if the thread was given up: it came back.
+        Some(result)
+    }
+
+    /// `thread` was given up: if it has the queue, nobody waits for that any more. Whether it has.
+    pub fn give_up(&self, thread: u32) -> bool {
+        let has = thread + 1;
+        self.0.compare_exchange(has, STUCK, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -263,5 +281,23 @@ impl Interfaces {
     /// One more than the highest index in use.
     pub fn end(&self) -> u32 {
         self.by_index.last_key_value().map_or(0, |(&index, _)| index + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_whose_sender_was_given_up_refuses_others_until_it_comes_back() {
+        let lock = TxLock::default();
+        assert_eq!(lock.with(1, || 7), Some(7));
+        assert!(!lock.give_up(1), "it does not have the queue");
+        let inside = lock.with(1, || {
+            assert!(!lock.give_up(2) && lock.give_up(1));
+            lock.with(2, || ())
+        });
+        assert_eq!(inside, Some(None));
+        assert_eq!(lock.with(2, || 8), Some(8));
     }
 }

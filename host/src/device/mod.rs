@@ -1,6 +1,7 @@
 //! Where packets come from and go to: interfaces, their input and output nodes, and the two ends
 //! of packets that go nowhere. The drivers are plugins.
 
+pub mod balance;
 pub mod control;
 mod drop;
 mod input;
@@ -8,6 +9,7 @@ mod interface;
 mod link;
 pub mod netlink;
 mod output;
+mod placement;
 mod punt;
 
 pub use control::InterfaceError;

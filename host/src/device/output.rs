@@ -22,6 +22,7 @@ const TRIES: u32 = 4;
 const DOWN: u16 = 0;
 const FULL: u16 = 1;
 const PANICKED: u16 = 2;
+const STUCK: u16 = 3;
 
 /// The out-arcs of an output node: all of them drops.
 pub(super) fn nexts() -> Vec<PlanNext> {
@@ -30,13 +31,14 @@ pub(super) fn nexts() -> Vec<PlanNext> {
         drop("interface-down", Severity::Warning),
         drop("tx-full", Severity::Error),
         drop("tx-panicked", Severity::Error),
+        drop("tx-stuck", Severity::Error),
     ]
 }
 
 /// The output on one thread.
 struct Output {
     interface: Arc<Interface>,
-    thread: usize,
+    thread: u32,
     queue: u32,
 }
 
@@ -45,7 +47,7 @@ struct OutputMaker(Arc<Interface>);
 impl Maker for OutputMaker {
     fn make(&self, thread: u32) -> Result<Opaque, String> {
         let queue = thread.checked_rem(self.0.tx_queues).ok_or("it has no tx queue")?;
-        let output = Output { interface: Arc::clone(&self.0), thread: thread as usize, queue };
+        let output = Output { interface: Arc::clone(&self.0), thread, queue };
         Ok(Box::into_raw(Box::new(output)).cast())
     }
 
@@ -87,7 +89,7 @@ unsafe extern "C" fn transmit(
     let (sent, left) = output.send(ctx, packets);
     nexts[..sent].fill(TAKEN);
     nexts[sent..].fill(left);
-    let counters = &output.interface.counters[output.thread];
+    let counters = &output.interface.counters[output.thread as usize];
     counters.tx_packets.add(sent as u64);
     counters.tx_bytes.add(bytes[..sent].iter().map(|&bytes| u64::from(bytes)).sum());
     counters.tx_drops.add((packets.len() - sent) as u64);
@@ -99,7 +101,7 @@ impl Output {
     /// becomes of the others.
     fn send(&self, ctx: *mut ThreadCtx, packets: &[u32]) -> (usize, u16) {
         let lock = &self.interface.tx_locks[self.queue as usize];
-        lock.with(|| {
+        let sent = lock.with(self.thread, || {
             let ops = &self.interface.ops;
             let mut sent = 0;
             for _ in 0..TRIES {
@@ -118,7 +120,8 @@ impl Output {
                 }
             }
             (sent, FULL)
-        })
+        });
+        sent.unwrap_or((0, STUCK))
     }
 }
 

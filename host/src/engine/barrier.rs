@@ -4,29 +4,59 @@
 //!  main    ── request ──▶ wait for parked = workers ──▶ change ──▶ release ──▶ wait for parked = 0
 //!  worker  ── top of loop: requested? ── park: parked += 1, spin ────────────▶ parked -= 1, go on
 //! ```
-//! A worker looks at one flag at the top of its loop, where it has no frame pending.
+//! A worker looks at one flag at the top of its loop, where it has no frame pending. What goes between
+//! the threads is in `gate.rs`; here is when main may ask, how long it waits, and what that costs whom.
+
+mod hold_down;
+pub mod ledger;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
 
-use super::thread::{Thread, ThreadShared};
-use crate::time::{Clock, Cycles, Nanos, Stamp};
+use self::{hold_down::HoldDown, ledger::Ledger};
+use super::{
+    gate::{Gate, spin},
+    thread::{Thread, ThreadShared},
+};
+use crate::{
+    graph::Owner,
+    time::{Clock, Cycles, Nanos, Stamp},
+};
 
-/// How long main waits for a worker to park.
-const DEADLINE: Nanos = Nanos(1_000_000_000);
-/// Spins before a waiting thread lets others run: there may be fewer CPUs than threads.
-const SPINS: u32 = 2_000;
+/// A worker that has not come after that time is looked at more closely.
+const PATIENCE: Nanos = Nanos::from_millis(1);
 
 /// Proof that all workers are parked. Only [`BarrierGate::stop`] makes one.
 #[derive(Debug)]
 pub struct Barrier(());
+
+/// Who has the workers stopped, for `show barrier` and for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// What for: `load`, `interface`.
+    pub what: &'static str,
+    /// Whose doing it is.
+    pub owner: Owner,
+}
+
+impl Caller {
+    /// The host's own doing, or an operator's.
+    pub const fn host(what: &'static str) -> Self {
+        Self { what, owner: Owner::HOST }
+    }
+
+    /// A plugin's doing.
+    pub const fn of(owner: Owner, what: &'static str) -> Self {
+        Self { what, owner }
+    }
+}
 
 /// What a stop cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,50 +76,109 @@ pub struct LateWorker {
     pub thread: u32,
     /// How long main waited.
     pub waited: Duration,
+    /// How long the worker has been seen at the piece of work that it is at.
+    pub at_it: Duration,
 }
 
 /// Where the workers stop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BarrierGate {
-    requested: AtomicBool,
+    gate: Gate,
     /// The workers are parked; main's own, so that a change may stop them that are stopped.
     held: AtomicBool,
-    parked: AtomicU32,
+    /// How long main waits for them.
+    deadline: AtomicU64,
     /// Main's counter when the last worker had parked, and when it released them.
     closed: AtomicU64,
     released: AtomicU64,
+    hold_down: Mutex<HoldDown>,
+    /// What stops have cost.
+    pub ledger: Ledger,
+}
+
+impl Default for BarrierGate {
+    fn default() -> Self {
+        Self {
+            gate: Gate::default(),
+            held: AtomicBool::new(false),
+            deadline: AtomicU64::new(Self::DEADLINE.0),
+            closed: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+            hold_down: Mutex::default(),
+            ledger: Ledger::default(),
+        }
+    }
 }
 
 impl BarrierGate {
-    /// Runs `change` with all `workers` parked.
+    /// How long main waits for a worker unless it is told otherwise; VPP aborts after as long.
+    pub const DEADLINE: Nanos = Nanos::from_secs(1);
+
+    /// Sets how long main waits for a worker to park.
+    pub fn set_deadline(&self, deadline: Nanos) {
+        self.deadline.store(deadline.0, Ordering::Relaxed);
+    }
+
+    /// Stops workers that are about to start, each at the top of its first turn, until
+    /// [`end_start`](Self::end_start). Main, before there are any.
+    pub fn begin_start(&self) {
+        self.held.store(true, Ordering::Relaxed);
+        self.gate.close();
+    }
+
+    /// Waits until `workers` workers have come to the start-up barrier. Main.
+    pub fn await_start(&self, workers: u32) {
+        let mut spins = 0;
+        while self.is_held() && self.gate.parked() < workers {
+            spin(&mut spins);
+        }
+    }
+
+    /// Lets the workers begin, all at once; nothing if they have. Main.
+    pub fn end_start(&self, clock: &Mutex<Clock>) {
+        if !self.held.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut clock = clock.lock();
+        clock.close();
+        self.stamp(&clock.release());
+        self.gate.open();
+    }
+
+    /// Whether the workers are stopped.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Runs `change` with all `workers` parked; `plugin` is the name of the caller's owner.
     ///
-    /// Context: main. Inside another stop it runs `change` at once, at no cost.
+    /// Context: main. Inside another stop it runs `change` at once, at no cost. If the workers were
+    /// stopped just before and are busy, they are let run for a while first.
     ///
     /// # Errors
-    /// [`LateWorker`] if one did not park within a second; `change` did not run then.
+    /// [`LateWorker`] if one did not park before the deadline; `change` did not run then.
     pub fn stop<R>(
         &self,
         clock: &Mutex<Clock>,
         workers: &[Arc<ThreadShared>],
+        (what, plugin): (&'static str, &str),
         change: impl FnOnce(&Barrier) -> R,
     ) -> Result<(R, Pause), LateWorker> {
-        if self.held.load(Ordering::Relaxed) {
+        if self.is_held() {
             return Ok((change(&Barrier(())), Pause::default())); // Inside another stop.
         }
+        let held_down = self.hold_down(clock, workers);
         let asked = clock.lock().read();
         // Either a worker sees the request before it sleeps, or `ring` sees that it sleeps.
-        self.requested.store(true, Ordering::SeqCst);
+        self.gate.close();
         for worker in workers {
             worker.ring();
         }
-        let wanted = u32::try_from(workers.len()).expect("few workers");
-        let mut spins = 0;
-        // Acquire: what the workers did before they parked is visible to `change`.
-        while self.parked.load(Ordering::Acquire) != wanted {
-            spin(&mut spins);
-            if clock.lock().read().0.saturating_sub(asked.0) > DEADLINE.0 {
-                return Err(self.give_up(&mut clock.lock(), workers, asked));
-            }
+        if let Err(late) = self.await_workers(clock, workers, asked) {
+            self.stamp(&clock.lock().release());
+            self.gate.open();
+            self.ledger.add_late(what, plugin);
+            return Err(late);
         }
         let closed = {
             let mut clock = clock.lock();
@@ -101,58 +190,87 @@ impl BarrierGate {
         let result = change(&Barrier(()));
 
         self.held.store(false, Ordering::Relaxed);
-        let mut clock = clock.lock();
-        let stamp = clock.release();
-        self.closed.store(stamp.closed.0, Ordering::Relaxed);
-        self.released.store(stamp.released.0, Ordering::Relaxed);
-        let hold = Nanos(clock.read().0 - closed.0);
-        self.release();
+        let released = {
+            let mut clock = clock.lock();
+            self.stamp(&clock.release());
+            clock.read()
+        };
+        self.gate.open();
+        let (wait, hold) = (Nanos(closed.0 - asked.0), released.since(closed));
         let stall = workers.iter().map(|worker| worker.stall_ns.load(Ordering::Relaxed)).max();
-        let pause =
-            Pause { wait: Nanos(closed.0 - asked.0), hold, stall: Nanos(stall.unwrap_or(0)) };
+        let pause = Pause { wait, hold, stall: Nanos(stall.unwrap_or(0)) };
+        self.hold_down.lock().released(workers, released.since(asked), released);
+        self.ledger.add(what, plugin, &pause, held_down);
         Ok((result, pause))
     }
 
-    fn release(&self) {
-        // Release: a worker that sees the flag down sees all that `change` did.
-        self.requested.store(false, Ordering::Release);
-        let mut spins = 0;
-        while self.parked.load(Ordering::Acquire) != 0 {
+    /// Leaves the workers alone if they were stopped just before; whether that was so.
+    fn hold_down(&self, clock: &Mutex<Clock>, workers: &[Arc<ThreadShared>]) -> bool {
+        let hold_down = self.hold_down.lock();
+        let (mut waited, mut spins) = (false, 0);
+        while hold_down.left(workers, clock.lock().read()) > Nanos(0) {
+            waited = true;
             spin(&mut spins);
         }
+        waited
     }
 
-    fn give_up(
+    /// Waits until all workers have parked, but not beyond the deadline.
+    fn await_workers(
         &self,
-        clock: &mut Clock,
+        clock: &Mutex<Clock>,
         workers: &[Arc<ThreadShared>],
         asked: Nanos,
-    ) -> LateWorker {
-        let waited = Duration::from_nanos(clock.read().0 - asked.0);
-        let late = workers.iter().find(|worker| worker.node().is_some());
-        let thread = late.or_else(|| workers.first()).map_or(0, |worker| worker.index);
-        let stamp = clock.release();
-        self.closed.store(stamp.closed.0, Ordering::Relaxed);
-        self.released.store(stamp.released.0, Ordering::Relaxed);
-        self.release();
-        LateWorker { thread, waited }
+    ) -> Result<(), LateWorker> {
+        let mut wanted = u32::try_from(workers.len()).expect("few workers");
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        let mut at_work = Vec::new();
+        let mut spins = 0;
+        while self.gate.parked() != wanted {
+            spin(&mut spins);
+            let now = clock.lock().read();
+            let waited = now.since(asked);
+            if waited < PATIENCE {
+                continue;
+            }
+            let ended = |worker: &&Arc<ThreadShared>| worker.ended.load(Ordering::Acquire);
+            wanted = u32::try_from(workers.len() - workers.iter().filter(ended).count())
+                .expect("few workers"); // One that was to end may have done so meanwhile.
+            at_work.resize(workers.len(), (0, now));
+            for (worker, (piece, since)) in workers.iter().zip(&mut at_work) {
+                let present = worker.watch.piece();
+                if std::mem::replace(piece, present) != present {
+                    *since = now;
+                }
+            }
+            if waited.0 > deadline {
+                let mut all = workers.iter().zip(&at_work);
+                let late = all.find(|(worker, _)| !worker.parked.load(Ordering::Relaxed));
+                let (thread, since) = late.map_or((0, now), |(late, (_, at))| (late.index, *at));
+                let [waited, at_it] =
+                    [waited, now.since(since)].map(|it| Duration::from_nanos(it.0));
+                return Err(LateWorker { thread, waited, at_it });
+            }
+        }
+        Ok(())
     }
 
-    /// Whether main wants the workers to park: one relaxed load.
-    #[inline(always)]
-    pub fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::Relaxed)
+    fn stamp(&self, stamp: &Stamp) {
+        self.closed.store(stamp.closed.0, Ordering::Relaxed);
+        self.released.store(stamp.released.0, Ordering::Relaxed);
     }
 
     /// Whether main wants the workers to park; ordered after [`ThreadShared::announce_sleep`].
     pub fn is_requested_before_sleep(&self) -> bool {
-        self.requested.load(Ordering::SeqCst)
+        self.gate.is_closed_before_sleep()
     }
 
     /// Parks here if main asks for it. Context: worker, at the top of its loop.
+    ///
+    /// Cost: one relaxed load where it does not.
     #[inline(always)]
     pub fn pause_point(&self, thread: &mut Thread) {
-        if self.is_requested() {
+        if self.gate.is_closed() {
             self.park(thread);
         }
     }
@@ -163,28 +281,16 @@ impl BarrierGate {
         let parked = thread.clock.read();
         thread.clock.park();
         thread.shared.watch.excuse(true);
-        // Release: what this worker did is visible to `change`. Acquire below: and the other way.
-        self.parked.fetch_add(1, Ordering::AcqRel);
-        let mut spins = 0;
-        while self.requested.load(Ordering::Acquire) {
-            spin(&mut spins);
-        }
+        thread.shared.parked.store(true, Ordering::Relaxed);
+        self.gate.park();
         thread.clock.resume(&Stamp {
             closed: Cycles(self.closed.load(Ordering::Relaxed)),
             released: Cycles(self.released.load(Ordering::Relaxed)),
         });
-        let stall = thread.clock.read().0 - parked.0;
-        thread.shared.stall_ns.store(stall, Ordering::Relaxed);
-        self.parked.fetch_sub(1, Ordering::AcqRel);
+        let stall = thread.clock.read().since(parked);
+        thread.shared.stall_ns.store(stall.0, Ordering::Relaxed);
+        thread.shared.parked.store(false, Ordering::Relaxed);
+        self.gate.leave();
         thread.shared.watch.excuse(false);
-    }
-}
-
-fn spin(spins: &mut u32) {
-    *spins += 1;
-    if (*spins).is_multiple_of(SPINS) {
-        rustix::thread::sched_yield();
-    } else {
-        std::hint::spin_loop();
     }
 }

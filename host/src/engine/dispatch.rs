@@ -15,7 +15,11 @@ use gristmill_abi::{
 
 use super::thread::Thread;
 use crate::{
-    graph::{NodeIndex, frame::FrameId, runtime::Dest},
+    graph::{
+        NodeIndex,
+        frame::FrameId,
+        runtime::{Dest, Runtime},
+    },
     time::{Cycles, Nanos},
 };
 
@@ -114,10 +118,11 @@ unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
     let (entry, node, n_nexts) = (slot.entry, slot.node, slot.edges.1);
     let prefill = if n == 0 { FRAME_SIZE } else { n };
     this.nexts[..prefill].fill(PANICKED);
-    this.shared.enter(index);
     #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
+    let packets = n as u32;
+    this.shared.enter(index, packets);
     let mut raw = Frame {
-        n: n as u32,
+        n: packets,
         flags: 0,
         indices: this.frames.indices(frame),
         nexts: this.nexts.as_mut_ptr(),
@@ -135,6 +140,10 @@ unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: FrameId) {
     let this = unsafe { &mut *thread };
     if n == 0 {
         this.frames.set_len(frame, raw.n as usize); // An input node filled it.
+    }
+    if this.shared.watch.leave_node() && this.shared.fence.is_closed() {
+        this.go_into_exile(index, frame, result); // It was given up meanwhile.
+        return;
     }
     this.settle(index, frame, result);
 }
@@ -173,7 +182,7 @@ impl Thread {
             self.tell_held(began);
         }
         if let Some(slot) = self.runtime.slot(index) {
-            let stats = &slot.instance.stats;
+            let stats = &slot.counts.stats;
             stats.calls.add(1);
             stats.vectors.add(n as u64);
             stats.clocks.add(clocks);
@@ -182,6 +191,29 @@ impl Thread {
                 stats.panics.add(1);
             }
         }
+    }
+
+    /// The node came back, but the thread has been given up: others have its queues. What it holds is
+    /// freed and counted as lost to the node, and nothing is dispatched any more.
+    #[cold]
+    fn go_into_exile(&mut self, index: NodeIndex, frame: FrameId, result: u32) {
+        let per_packet = matches!(result, PER_PACKET | ENTRY_PANICKED);
+        let nexts = &self.nexts;
+        let taken = |at: usize| per_packet && nexts[at] == TAKEN;
+        let packets = self.frames.packets(frame).iter().enumerate();
+        let mut held: Vec<u32> =
+            packets.filter(|&(at, _)| !taken(at)).map(|(_, &packet)| packet).collect();
+        self.frames.set_len(frame, 0);
+        self.frames.empty(|packets| held.extend_from_slice(packets));
+        self.pending.clear();
+        self.cache.free(&held);
+        if let Some(slot) = self.runtime.slot(index) {
+            // Main has counted what it saw the node be handed.
+            let counted = u64::from(self.shared.fence.packets());
+            slot.counts.stats.lost.add((held.len() as u64).wrapping_sub(counted));
+        }
+        let none = Box::new(Runtime::empty());
+        self.exiled = Some(std::mem::replace(&mut self.runtime, none));
     }
 
     /// The watchdog has told of the dispatch that ends now.
@@ -312,7 +344,7 @@ impl Thread {
     #[cold]
     fn drop_undecided(&mut self, index: NodeIndex, frame: FrameId, from: usize, run: usize) {
         if let Some(slot) = self.runtime.slot(index) {
-            slot.instance.stats.undecided.add(run as u64);
+            slot.counts.stats.undecided.add(run as u64);
         }
         self.drop_packets(frame, from, run);
     }
@@ -326,7 +358,7 @@ impl Thread {
     /// Packets were sent to a next that the node does not have.
     pub(super) fn count_bad_next(&self, index: NodeIndex, packets: usize) {
         if let Some(slot) = self.runtime.slot(index) {
-            slot.instance.stats.bad_next.add(packets as u64);
+            slot.counts.stats.bad_next.add(packets as u64);
         }
     }
 

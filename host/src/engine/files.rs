@@ -18,7 +18,10 @@ use std::{
     collections::VecDeque,
     fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread::{self, ThreadId},
 };
 
@@ -65,7 +68,7 @@ pub trait FileFunctions: Send + Sync {
 }
 
 /// Names a watched descriptor of one poller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     place: u32,
     generation: u32,
@@ -116,6 +119,9 @@ pub struct FilesReport {
 /// The descriptors that one thread's poller watches for others.
 pub struct Files {
     thread: ThreadIndex,
+    /// Generation of a new place: a thread of the same index may have had others, which plugins
+    /// still name.
+    first: u32,
     watch: Watch,
     table: Mutex<Table>,
     /// A function has ended.
@@ -134,7 +140,6 @@ struct Table {
     closed_count: u64,
 }
 
-#[derive(Default)]
 struct Place {
     generation: u32,
     file: Option<File>,
@@ -148,6 +153,8 @@ struct File {
     report: FileReport,
 }
 
+/// Pollers that there have been.
+static THREADS: AtomicU32 = AtomicU32::new(0);
 /// How many closed descriptors are remembered.
 const CLOSED: usize = 16;
 /// Bit of the tokens that are ours; the host's own are small numbers or very large ones.
@@ -181,7 +188,9 @@ impl fmt::Debug for Files {
 impl Files {
     /// No descriptors, to be watched by the poller of `thread`.
     pub fn new(thread: ThreadIndex, watch: Watch) -> Self {
-        Self { thread, watch, table: Mutex::default(), ended: Condvar::new() }
+        let first =
+            THREADS.fetch_add(1, Ordering::Relaxed).wrapping_mul(1 << 16) & (GENERATIONS - 1);
+        Self { thread, first, watch, table: Mutex::default(), ended: Condvar::new() }
     }
 
     /// The poller's own handle, for descriptors of the host that have a token.
@@ -202,7 +211,7 @@ impl Files {
         let mut table = self.table.lock();
         let free = table.free.pop();
         let place = free.unwrap_or_else(|| {
-            table.places.push(Place::default());
+            table.places.push(Place { generation: self.first, file: None });
             u32::try_from(table.places.len() - 1).expect("fewer descriptors than 2^32")
         });
         let id = FileId { place, generation: table.places[place as usize].generation };
@@ -244,6 +253,32 @@ impl Files {
         }
         drop(table);
         removed.is_some()
+    }
+
+    /// Has `heir` watch all descriptors of this thread, which serves them no more; what each was and
+    /// what it is now. One that the system does not let it watch is closed, and told so.
+    pub fn hand_on(&self, heir: &Self) -> Vec<(FileId, FileId)> {
+        let all: Vec<(FileId, File)> = {
+            let mut table = self.table.lock();
+            let ids = (0..).zip(&table.places).filter(|(_, place)| place.file.is_some());
+            let ids = ids.map(|(at, Place { generation, .. })| FileId {
+                place: at,
+                generation: *generation,
+            });
+            let ids: Vec<FileId> = ids.collect();
+            ids.into_iter().filter_map(|id| Some((id, table.take(id)?))).collect()
+        };
+        let moved = all.into_iter().filter_map(|(id, File { fd, functions, report, .. })| {
+            let _ = self.watch.remove(fd.as_fd()); // Its poller ends with its thread.
+            let FileReport { name, owner, interest, .. } = report;
+            let spec = FileSpec { name, owner, interest, functions: Arc::clone(&functions) };
+            let added = heir.add(fd.as_fd(), spec);
+            if added.is_err() {
+                functions.close();
+            }
+            Some((id, added.ok()?))
+        });
+        moved.collect()
     }
 
     /// Removes those of `owner`; how many there were.

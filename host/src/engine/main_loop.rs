@@ -50,7 +50,8 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
     shared.watch.arm();
     let _disarm = Disarm(&shared.watch);
     while !main.control.host.quit.load(Ordering::Relaxed) {
-        let called = main.control.host.serve_calls(); // May change the graph.
+        main.control.tend_threads(); // May change the graph, and so may:
+        let called = main.control.host.serve_calls();
         // SAFETY: by the caller's promise; the borrow ends before anything else runs.
         let this = unsafe { &mut *thread };
         if called > 0 {
@@ -126,6 +127,7 @@ impl Thread {
         let asked = !host.rpc.is_empty()
             || host.link_news.is_some()
             || !self.is_inbox_empty()
+            || host.thread_news.load(Ordering::SeqCst)
             || host.processes.has_work()
             || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };

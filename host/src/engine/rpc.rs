@@ -13,7 +13,6 @@
 
 pub mod admission;
 mod call;
-pub mod latency;
 mod serve;
 
 use std::{
@@ -27,9 +26,10 @@ use std::{
 use gristmill_abi::host::CALL_CANCELLED;
 use parking_lot::{Condvar, Mutex};
 
+use self::admission::Admission;
 pub use self::call::Call;
-use self::{admission::Admission, latency::Latency};
 use super::{
+    latency::Latency,
     ring::{Consumer, Producer, ring},
     thread::ThreadShared,
 };

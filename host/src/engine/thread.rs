@@ -5,7 +5,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -18,6 +18,7 @@ use plugin_api::ThreadIndex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
+    fence::Fence,
     files::Files,
     handoff::{Handoff, Inbox, Outbound},
     poller::Poller,
@@ -54,7 +55,15 @@ pub struct ThreadShared {
     pub sleeps: AtomicU64,
     /// Nanoseconds from its own park to its own release, at the last barrier.
     pub stall_ns: AtomicU64,
+    /// It is at the barrier.
+    pub parked: AtomicBool,
+    /// Its loop is to end, at the top of the next turn.
+    pub quit: AtomicBool,
+    /// And has ended.
+    pub ended: AtomicBool,
     node: AtomicU32,
+    /// Whether it has been given up.
+    pub fence: Fence,
     /// What its watchdog sees.
     pub watch: Watch,
     sleep: SleepState,
@@ -76,7 +85,11 @@ impl ThreadShared {
             idle_turns: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             stall_ns: AtomicU64::new(0),
+            parked: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             node: AtomicU32::new(NO_NODE),
+            fence: Fence::default(),
             watch: Watch::default(),
             sleep: SleepState::new(),
             doorbell: Arc::new(doorbell),
@@ -106,6 +119,16 @@ impl ThreadShared {
         self.sleep.announce();
     }
 
+    /// Whether its loop has begun and not ended.
+    pub fn is_running(&self) -> bool {
+        self.tid.load(Ordering::Relaxed) != 0 && !self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether it sleeps, or is about to, as far as another thread can tell.
+    pub fn sleeps_now(&self) -> bool {
+        self.sleep.is_announced()
+    }
+
     /// The thread is awake.
     pub fn awake(&self) {
         self.sleep.awake();
@@ -117,8 +140,9 @@ impl ThreadShared {
     }
 
     #[inline(always)]
-    pub(super) fn enter(&self, node: NodeIndex) {
+    pub(super) fn enter(&self, node: NodeIndex, packets: u32) {
         self.node.store(node.0, Ordering::Relaxed);
+        self.fence.enter(packets);
         self.watch.next();
     }
 
@@ -163,6 +187,8 @@ pub struct Thread {
     pub files: Arc<Files>,
     /// What others see of it.
     pub shared: Arc<ThreadShared>,
+    /// What it ran when it was given up: to be ended by main, as all instances are.
+    pub(super) exiled: Option<Box<Runtime>>,
 }
 
 // SAFETY: the pointers in `ctx` are to the pool and to the host's table, which any thread may use.
@@ -204,6 +230,7 @@ impl Thread {
             poller,
             files,
             shared,
+            exiled: None,
         }
     }
 

@@ -33,7 +33,7 @@ use std::{
     ptr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, compiler_fence},
+        atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence},
     },
 };
 
@@ -45,6 +45,10 @@ use crate::{graph::Owner, process::Bounds, time::Nanos};
 
 /// How long a plugin's load or unload may hold main: it says itself how long it took.
 pub const LOAD: Nanos = Nanos::from_secs(1);
+/// A flag: the piece was told of.
+const TOLD: u32 = 1;
+/// A flag: main fences the thread, or thinks of it.
+const FENCED: u32 = 2;
 /// No time is as long.
 const NEVER: u64 = u64::MAX;
 
@@ -71,8 +75,12 @@ pub struct Job<'a> {
 pub struct Watch {
     /// Counts pieces of work.
     pieces: AtomicU64,
-    /// The piece that runs was told of.
-    flagged: AtomicBool,
+    /// What the thread is to look at when the piece that runs has ended: [`TOLD`], [`FENCED`].
+    flags: AtomicU32,
+    /// The piece that hangs, plus 1; 0 if none does.
+    hung: AtomicU64,
+    /// How long a node may run before the thread is given up, in nanoseconds.
+    hang: AtomicU64,
     /// How long a piece may take, in nanoseconds.
     common: AtomicU64,
     /// How long this piece may take, if not as long; else 0.
@@ -89,7 +97,9 @@ impl Default for Watch {
     fn default() -> Self {
         Self {
             pieces: AtomicU64::new(0),
-            flagged: AtomicBool::new(false),
+            flags: AtomicU32::new(0),
+            hung: AtomicU64::new(0),
+            hang: AtomicU64::new(NEVER),
             common: AtomicU64::new(NEVER),
             own: AtomicU64::new(0),
             job: AtomicPtr::new(ptr::null_mut()),
@@ -108,10 +118,40 @@ impl Watch {
         self.pieces.store(piece, Ordering::Relaxed);
     }
 
-    /// Whether the piece that ends was told of.
+    /// The number of the piece of work that the thread is at.
+    #[inline(always)]
+    pub(super) fn piece(&self) -> u64 {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    /// Whether the piece that ends was told of, or the thread is being fenced.
     #[inline(always)]
     pub(super) fn is_flagged(&self) -> bool {
-        self.flagged.load(Ordering::Relaxed)
+        self.flags.load(Ordering::Relaxed) != 0
+    }
+
+    /// A node has returned: what follows is another piece. Whether there is something to look at; the
+    /// order of the two is what `fence.rs` builds on.
+    #[inline(always)]
+    pub(super) fn leave_node(&self) -> bool {
+        self.next();
+        compiler_fence(Ordering::SeqCst);
+        self.is_flagged()
+    }
+
+    /// Main wants to fence the thread.
+    pub(super) fn raise_fence(&self) {
+        self.flags.fetch_or(FENCED, Ordering::Relaxed);
+    }
+
+    /// And did not.
+    pub(super) fn lower_fence(&self) {
+        self.flags.fetch_and(!FENCED, Ordering::Relaxed);
+    }
+
+    /// The piece that hangs, if one does.
+    pub(super) fn hung(&self) -> Option<u64> {
+        self.hung.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// A turn of the loop begins.
@@ -138,7 +178,7 @@ impl Watch {
     /// A piece that was told of has ended; how long it took, if that is known to the nanosecond.
     #[cold]
     pub(super) fn ended(&self, exactly: Option<Nanos>) {
-        self.flagged.store(false, Ordering::Relaxed);
+        self.flags.fetch_and(!TOLD, Ordering::Relaxed);
         self.slot.ended(exactly.unwrap_or_else(|| monotonic().since(self.slot.first())));
         self.ring();
     }

@@ -26,7 +26,7 @@ const QUIET: u32 = 256;
 /// Turns between two looks at the descriptors while packets flow.
 const BUSY_TURNS: u64 = 1024;
 
-/// Runs `thread` until the host tells the workers to stop.
+/// Runs `thread` until main tells it to end.
 ///
 /// Context: worker. No frame is pending at the top of the loop, so that is where it pauses for
 /// the barrier and where its graph is exchanged.
@@ -37,7 +37,7 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
     // SAFETY: as below.
     let shared = Arc::clone(&unsafe { &*thread }.shared);
     shared.watch.arm();
-    while !host.stop.load(Ordering::Relaxed) {
+    while !shared.quit.load(Ordering::Relaxed) {
         // SAFETY: by the caller's promise; the borrow ends before any node runs.
         let this = unsafe { &mut *thread };
         host.gate.pause_point(this);
@@ -60,7 +60,30 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         }
         this.rest(host);
     }
+    if !shared.fence.is_closed() {
+        // SAFETY: as above.
+        unsafe { forward_the_rest(thread) };
+    }
     shared.watch.disarm();
+}
+
+/// Forwards what other threads have handed to this one, which takes no more.
+///
+/// # Safety
+/// As of [`worker_loop`]; no reference is in use.
+unsafe fn forward_the_rest(thread: *mut Thread) {
+    loop {
+        // SAFETY: by the caller's promise; the borrow ends before any node runs.
+        let this = unsafe { &mut *thread };
+        this.close_inbox();
+        if this.is_inbox_empty() {
+            return;
+        }
+        this.begin_turn();
+        this.receive_handoff();
+        // SAFETY: as above.
+        unsafe { dispatch::dispatch_pending(thread) };
+    }
 }
 
 /// Calls the functions of the descriptors that are ready; those of the host's own are `other`'s.
@@ -161,7 +184,8 @@ impl Thread {
         let index = ThreadIndex(self.shared.index);
         host.timers.set_idle(index, true);
         self.shared.announce_sleep();
-        let asked = host.gate.is_requested_before_sleep() || host.stop.load(Ordering::SeqCst);
+        let asked =
+            host.gate.is_requested_before_sleep() || self.shared.quit.load(Ordering::SeqCst);
         if !asked && self.is_inbox_empty() {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
             let timeout = self.until_timer(host);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     NodeIndex, NodeKind, Plan, PlanError, PlanNext, PlanNode,
     arc::FeatureArc,
-    node::NodeInstance,
+    node::{NodeCounts, NodeInstance},
     plan::{ERROR_DROP, INTERFACE_OUTPUT},
     runtime::{Dest, Edge, Runtime, Slot, Steer},
 };
@@ -16,40 +16,86 @@ pub struct Instances {
     by_node: BTreeMap<NodeIndex, NodeThreads>,
 }
 
+/// A node on the threads it was ever on, by thread index.
 #[derive(Clone, Debug)]
 struct NodeThreads {
     serial: u64,
-    threads: Vec<Arc<NodeInstance>>,
+    epoch: u64,
+    threads: Vec<Option<OnThread>>,
+}
+
+#[derive(Clone, Debug)]
+struct OnThread {
+    /// `None` once the thread has gone.
+    instance: Option<Arc<NodeInstance>>,
+    counts: Arc<NodeCounts>,
 }
 
 impl Instances {
-    /// The instances for `plan` on `threads` threads: those of nodes that are still there, and
-    /// new ones. Nothing is changed if one cannot be made.
+    /// The instances for `plan` on `threads`: those of nodes that are still there, and new ones.
+    /// Nothing is changed if one cannot be made.
     ///
     /// # Errors
     /// [`PlanError::Instance`].
-    pub fn for_plan(&self, plan: &Plan, threads: u32) -> Result<Self, PlanError> {
+    pub fn for_plan(&self, plan: &Plan, threads: &[u32]) -> Result<Self, PlanError> {
         let mut by_node = BTreeMap::new();
         for (index, node) in plan.nodes() {
             let old = self.by_node.get(&index).filter(|old| old.serial == node.serial);
-            let mut instances = old.map(|old| old.threads.clone()).unwrap_or_default();
-            instances.truncate(threads as usize);
-            for thread in u32::try_from(instances.len()).expect("few threads")..threads {
-                let made = NodeInstance::new(index, &node.code, thread, node.counters.len());
-                instances.push(made.map_err(|reason| PlanError::Instance {
-                    node: node.name.to_string(),
-                    thread,
-                    reason,
-                })?);
-            }
-            by_node.insert(index, NodeThreads { serial: node.serial, threads: instances });
+            by_node.insert(index, NodeThreads::new(index, node, old, threads)?);
         }
         Ok(Self { by_node })
     }
 
-    /// The instances of a node, by thread.
-    pub fn of(&self, index: NodeIndex) -> &[Arc<NodeInstance>] {
-        self.by_node.get(&index).map_or(&[], |node| &node.threads)
+    /// The instance of a node on a thread.
+    pub fn on(&self, index: NodeIndex, thread: u32) -> Option<&Arc<NodeInstance>> {
+        self.by_node.get(&index)?.threads.get(thread as usize)?.as_ref()?.instance.as_ref()
+    }
+
+    /// What a node counted, by thread; also on threads that have gone.
+    pub fn counts(&self, index: NodeIndex) -> impl Iterator<Item = (u32, &NodeCounts)> {
+        let threads = self.by_node.get(&index).map_or(&[][..], |node| &node.threads);
+        let there = (0..).zip(threads).filter_map(|(at, thread)| Some((at, thread.as_ref()?)));
+        there.map(|(at, thread)| (at, &*thread.counts))
+    }
+}
+
+impl NodeThreads {
+    /// `node` on `threads`, with what there is of it already.
+    fn new(
+        index: NodeIndex,
+        node: &PlanNode,
+        old: Option<&Self>,
+        threads: &[u32],
+    ) -> Result<Self, PlanError> {
+        let mut all = old.map(|old| old.threads.clone()).unwrap_or_default();
+        let same = old.is_some_and(|old| old.epoch == node.epoch);
+        for (at, thread) in (0..).zip(&mut all) {
+            if let Some(thread) = thread.as_mut().filter(|_| !same || !threads.contains(&at)) {
+                thread.instance = None;
+            }
+        }
+        for &thread in threads {
+            let at = thread as usize;
+            if all.len() <= at {
+                all.resize(at + 1, None);
+            }
+            let place = &mut all[at];
+            if place.as_ref().is_some_and(|there| there.instance.is_some()) {
+                continue;
+            }
+            let counts = match place {
+                Some(there) => Arc::clone(&there.counts),
+                None => NodeCounts::new(node.counters.len()),
+            };
+            let made = NodeInstance::new(index, &node.code, thread, Arc::clone(&counts));
+            let instance = made.map_err(|reason| PlanError::Instance {
+                node: node.name.to_string(),
+                thread,
+                reason,
+            })?;
+            *place = Some(OnThread { instance: Some(instance), counts });
+        }
+        Ok(Self { serial: node.serial, epoch: node.epoch, threads: all })
     }
 }
 
@@ -73,14 +119,16 @@ pub fn compile(
     let mut runtime = Runtime { drop, ..Runtime::empty() };
     runtime.slots.resize_with(plan.end(), || None);
     for (index, node) in plan.nodes() {
-        let instance = &instances.of(index)[thread as usize];
-        let edges = compiler.edges_of(index, node, instance);
+        let instance = instances.on(index, thread).expect("made for this plan and thread");
+        let counts = Arc::clone(&instance.counts);
+        let edges = compiler.edges_of(index, node, &counts);
         let slot = Slot {
             entry: node.code.entry,
             node: instance.runtime(),
             edges,
             open: None,
             serial: node.serial,
+            counts,
             instance: Arc::clone(instance),
         };
         runtime.slots[index.at()] = Some(slot);
@@ -113,17 +161,12 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn edges_of(
-        &mut self,
-        index: NodeIndex,
-        node: &PlanNode,
-        instance: &NodeInstance,
-    ) -> (u32, u16) {
+    fn edges_of(&mut self, index: NodeIndex, node: &PlanNode, counts: &NodeCounts) -> (u32, u16) {
         let first = u32::try_from(self.edges.len()).expect("fewer than 2^32 arcs");
         for (at, next) in node.nexts.iter().enumerate() {
             let to = self.dest_of(index, node, next);
             let count =
-                if to == Dest::Drop { instance.drop_counter(at) } else { instance.arc_counter(at) };
+                if to == Dest::Drop { counts.drop_counter(at) } else { counts.arc_counter(at) };
             self.edges.push(Edge { to, count });
         }
         (first, u16::try_from(node.nexts.len()).expect("checked when they were added"))
@@ -193,6 +236,7 @@ mod tests {
         plan.add_node(PlanNode {
             name: name.into(),
             serial: 0,
+            epoch: 0,
             owner: Owner(1),
             kind: NodeKind::Internal,
             code: Code { entry: nothing, maker: Arc::new(Stateless) },
@@ -230,7 +274,7 @@ mod tests {
     }
 
     fn first_edge(plan: &Plan, node: &str) -> (Dest, Runtime) {
-        let instances = Instances::default().for_plan(plan, 1).unwrap();
+        let instances = Instances::default().for_plan(plan, &[0]).unwrap();
         let runtime = compile(plan, &instances, 0, 4).unwrap();
         let slot = runtime.slot(plan.find(node).unwrap()).unwrap();
         (runtime.edges[slot.edges.0 as usize].to, runtime)
@@ -292,14 +336,41 @@ mod tests {
     #[test]
     fn instances_survive_a_change_and_a_reused_index_gets_new_ones() {
         let mut plan = plan();
-        let before = Instances::default().for_plan(&plan, 2).unwrap();
+        let before = Instances::default().for_plan(&plan, &[0, 1]).unwrap();
         let end = plan.find("end").unwrap();
-        let same = before.for_plan(&plan, 2).unwrap();
-        assert!(Arc::ptr_eq(&before.of(end)[1], &same.of(end)[1]));
+        let same = before.for_plan(&plan, &[0, 1]).unwrap();
+        let on = |instances: &Instances| Arc::as_ptr(instances.on(end, 1).unwrap());
+        assert_eq!(on(&before), on(&same));
 
         plan.remove_node(end);
         assert_eq!(add(&mut plan, "other", Vec::new()), end);
-        let after = same.for_plan(&plan, 2).unwrap();
-        assert!(!Arc::ptr_eq(&before.of(end)[1], &after.of(end)[1]));
+        let after = same.for_plan(&plan, &[0, 1]).unwrap();
+        assert_ne!(on(&before), on(&after));
+    }
+
+    #[test]
+    fn what_a_node_counted_survives_its_instance_and_its_thread() {
+        let mut plan = plan();
+        let end = plan.find("end").unwrap();
+        let first = Instances::default().for_plan(&plan, &[0, 2]).unwrap();
+        first.on(end, 2).unwrap().counts.stats.calls.add(5);
+        let calls = |instances: &Instances| -> Vec<(u32, u64)> {
+            instances
+                .counts(end)
+                .map(|(thread, counts)| (thread, counts.stats.calls.get()))
+                .collect()
+        };
+
+        plan.node_mut(end).unwrap().epoch += 1;
+        let anew = first.for_plan(&plan, &[0, 2]).unwrap();
+        assert!(!Arc::ptr_eq(first.on(end, 2).unwrap(), anew.on(end, 2).unwrap()));
+        assert_eq!(calls(&anew), [(0, 0), (2, 5)]);
+
+        let gone = anew.for_plan(&plan, &[0, 1]).unwrap();
+        assert!(gone.on(end, 2).is_none() && gone.on(end, 1).is_some());
+        assert_eq!(calls(&gone), [(0, 0), (1, 0), (2, 5)]);
+        let back = gone.for_plan(&plan, &[0, 1, 2]).unwrap();
+        back.on(end, 2).unwrap().counts.stats.calls.add(1);
+        assert_eq!(calls(&back), [(0, 0), (1, 0), (2, 6)]);
     }
 }

@@ -49,6 +49,16 @@ impl Frames {
         self.free.push(id);
     }
 
+    /// Shows the packets of all frames in use, and frees the frames.
+    pub fn empty(&mut self, mut packets: impl FnMut(&[u32])) {
+        self.free.clear();
+        for at in 0..self.all.len() {
+            let id = FrameId(u32::try_from(at).expect("fewer than 2^32 frames"));
+            packets(self.packets(id)); // A free one has none.
+            self.free(id);
+        }
+    }
+
     /// Frames in use.
     pub fn in_use(&self) -> usize {
         self.all.len() - self.free.len()
@@ -152,6 +162,19 @@ mod tests {
         assert_eq!(frames.in_use(), 1);
         let again = frames.alloc();
         assert_eq!((again, frames.len(again)), (b, 0));
+    }
+
+    #[test]
+    fn all_frames_are_emptied_at_once() {
+        let mut frames = Frames::default();
+        let ids = [frames.alloc(), frames.alloc(), frames.alloc()];
+        frames.append(ids[0], &[1, 2]);
+        frames.append(ids[2], &[3]);
+        frames.free(ids[1]);
+        let mut found = Vec::new();
+        frames.empty(|packets| found.extend_from_slice(packets));
+        assert_eq!((found, frames.in_use()), (vec![1, 2, 3], 0));
+        assert!(frames.packets(ids[0]).is_empty());
     }
 
     #[test]

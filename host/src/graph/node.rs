@@ -177,72 +177,41 @@ pub struct NodeStats {
     pub undecided: Counter,
     /// Packets dropped because the node sent them to a next it does not have.
     pub bad_next: Counter,
+    /// Packets that went with the thread, which was given up because the node did not come back.
+    pub lost: Counter,
 }
 
-/// A node on one thread. Shared by the runtimes that know it; ended with the last of them.
-pub struct NodeInstance {
-    /// What the node's entry is given. Only the owning thread touches it, and only while it runs.
-    runtime: UnsafeCell<NodeRuntime>,
-    /// Its statistics.
+/// What one node counted on one thread. An allocation of its own, which outlives the instance: a
+/// node that is made anew on the thread, and a thread that comes back, count on.
+#[derive(Debug)]
+pub struct NodeCounts {
+    /// Dispatches and what came of them.
     pub stats: NodeStats,
-    counters: Box<[Counter]>,
+    /// The counters that the node declared.
+    declared: Box<[Counter]>,
     /// Packets on each out-arc; grows with the arcs, never shrinks.
     arcs: Mutex<Vec<Arc<Counter>>>,
     /// Packets dropped on each out-arc.
     drops: Mutex<Vec<Arc<Counter>>>,
     /// Packets handed to other threads; made with the first.
     handed_off: OnceLock<HandedOff>,
-    maker: Arc<dyn Maker>,
 }
 
-// SAFETY: `runtime` is touched by the owning thread alone; all else is shared safely.
-unsafe impl Send for NodeInstance {}
-// SAFETY: as above.
-unsafe impl Sync for NodeInstance {}
-
-impl NodeInstance {
-    /// The instance of `code` on `thread`.
-    ///
-    /// # Errors
-    /// The plugin's reason why there is none.
-    pub fn new(
-        index: NodeIndex,
-        code: &Code,
-        thread: u32,
-        counters: usize,
-    ) -> Result<Arc<Self>, String> {
-        let state = code.maker.make(thread)?;
-        let counters: Box<[Counter]> = (0..counters).map(|_| Counter::default()).collect();
-        let runtime = NodeRuntime {
-            head: Head::of::<NodeRuntime>(),
-            node_index: index.0,
-            n_nexts: 0,
-            flags: 0,
-            state,
-            counters: counters.as_ptr().cast::<u64>().cast_mut(),
-            n_counters: u32::try_from(counters.len()).unwrap_or(u32::MAX),
-            reserved32: 0,
-            reserved: [0; 2],
-        };
-        Ok(Arc::new(Self {
-            runtime: UnsafeCell::new(runtime),
+impl NodeCounts {
+    /// Nothing counted yet, with room for `declared` counters of the node's own.
+    pub fn new(declared: usize) -> Arc<Self> {
+        Arc::new(Self {
             stats: NodeStats::default(),
-            counters,
+            declared: (0..declared).map(|_| Counter::default()).collect(),
             arcs: Mutex::default(),
             drops: Mutex::default(),
             handed_off: OnceLock::new(),
-            maker: Arc::clone(&code.maker),
-        }))
-    }
-
-    /// For the entry, on the owning thread.
-    pub fn runtime(&self) -> *mut NodeRuntime {
-        self.runtime.get()
+        })
     }
 
     /// Declared counters.
-    pub fn counters(&self) -> impl Iterator<Item = u64> {
-        self.counters.iter().map(Counter::get)
+    pub fn declared(&self) -> impl Iterator<Item = u64> {
+        self.declared.iter().map(Counter::get)
     }
 
     /// Counts packets handed to other threads, on the owning thread.
@@ -266,6 +235,54 @@ impl NodeInstance {
     }
 }
 
+/// A node on one thread. Shared by the runtimes that know it; ended with the last of them.
+pub struct NodeInstance {
+    /// What the node's entry is given. Only the owning thread touches it, and only while it runs.
+    runtime: UnsafeCell<NodeRuntime>,
+    /// What it counts.
+    pub counts: Arc<NodeCounts>,
+    maker: Arc<dyn Maker>,
+}
+
+// SAFETY: `runtime` is touched by the owning thread alone; all else is shared safely.
+unsafe impl Send for NodeInstance {}
+// SAFETY: as above.
+unsafe impl Sync for NodeInstance {}
+
+impl NodeInstance {
+    /// The instance of `code` on `thread`.
+    ///
+    /// # Errors
+    /// The plugin's reason why there is none.
+    pub fn new(
+        index: NodeIndex,
+        code: &Code,
+        thread: u32,
+        counts: Arc<NodeCounts>,
+    ) -> Result<Arc<Self>, String> {
+        let state = code.maker.make(thread)?;
+        let declared = &counts.declared;
+        let runtime = NodeRuntime {
+            head: Head::of::<NodeRuntime>(),
+            node_index: index.0,
+            n_nexts: 0,
+            flags: 0,
+            state,
+            counters: declared.as_ptr().cast::<u64>().cast_mut(),
+            n_counters: u32::try_from(declared.len()).unwrap_or(u32::MAX),
+            reserved32: 0,
+            reserved: [0; 2],
+        };
+        let maker = Arc::clone(&code.maker);
+        Ok(Arc::new(Self { runtime: UnsafeCell::new(runtime), counts, maker }))
+    }
+
+    /// For the entry, on the owning thread.
+    pub fn runtime(&self) -> *mut NodeRuntime {
+        self.runtime.get()
+    }
+}
+
 fn counter_at(counters: &Mutex<Vec<Arc<Counter>>>, at: usize) -> Arc<Counter> {
     let mut counters = counters.lock();
     while counters.len() <= at {
@@ -282,6 +299,6 @@ impl Drop for NodeInstance {
 
 impl fmt::Debug for NodeInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeInstance").field("stats", &self.stats).finish_non_exhaustive()
+        f.debug_struct("NodeInstance").field("counts", &self.counts).finish_non_exhaustive()
     }
 }

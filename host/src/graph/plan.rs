@@ -111,6 +111,9 @@ pub struct PlanNode {
     pub name: Arc<str>,
     /// Tells it from other nodes that had its index; [`Plan::add_node`] sets it.
     pub serial: u64,
+    /// Raised where its instances are to be made anew at the next splice, as when a queue of its
+    /// was placed elsewhere; its statistics stay.
+    pub epoch: u64,
     /// Who registered it.
     pub owner: Owner,
     /// When it is dispatched.
@@ -349,6 +352,7 @@ mod tests {
         PlanNode {
             name: name.into(),
             serial: 0,
+            epoch: 0,
             owner: Owner(owner),
             kind: NodeKind::Internal,
             code: Code { entry: nothing, maker: Arc::new(Stateless) },

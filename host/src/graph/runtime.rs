@@ -8,7 +8,7 @@ use gristmill_abi::frame::{NodeFn, NodeRuntime};
 use super::{
     NodeIndex,
     frame::FrameId,
-    node::{Counter, NodeInstance},
+    node::{Counter, NodeCounts, NodeInstance},
 };
 
 /// Where an out-arc leads.
@@ -55,7 +55,9 @@ pub struct Slot {
     pub open: Option<FrameId>,
     /// Tells it from other nodes that had its index.
     pub serial: u64,
-    /// Keeps `node` alive; also its statistics.
+    /// What it counts here.
+    pub counts: Arc<NodeCounts>,
+    /// Keeps `node` alive.
     pub instance: Arc<NodeInstance>,
 }
 

@@ -22,7 +22,7 @@ use crate::{
     control::Control,
     device::control::plan_next,
     engine::{
-        Pause,
+        Caller, Pause,
         watchdog::{self, Job},
     },
     graph::{
@@ -113,7 +113,7 @@ impl Control {
         let done = self.bring_up(&path, &generation, image.declarations());
         *self.host.loading.lock() = None;
         let (pause, spliced_at) = done.inspect_err(|_| {
-            self.host.discard_staged();
+            self.host.discard_batch();
             self.revoke(owner);
         })?;
         let ended = self.host.now();
@@ -154,7 +154,8 @@ impl Control {
         declarations: &Declarations,
     ) -> Result<(Pause, Nanos), LoadError> {
         let at = || path.to_path_buf();
-        self.host.stage();
+        self.host.begin_batch();
+        let loader = Caller::of(generation.owner, "load");
         self.register_services(path, generation, declarations)?;
         for (name, decl) in declarations.device_classes() {
             let class = Class { decl: *decl, generation: Arc::clone(generation) };
@@ -166,11 +167,13 @@ impl Control {
             })?;
         }
         let graph = |cause| LoadError::Graph { path: at(), cause: Box::new(cause) };
-        self.host.change_graph(|plan| add_nodes(plan, generation, declarations)).map_err(graph)?;
+        self.host
+            .change_graph(loader, |plan| add_nodes(plan, generation, declarations))
+            .map_err(graph)?;
         let config = self.plugin_config(&generation.name);
         generation.create(&config).map_err(|reason| LoadError::Create { path: at(), reason })?;
         self.host
-            .change_graph(|plan| add_arcs(plan, generation.owner, declarations))
+            .change_graph(loader, |plan| add_arcs(plan, generation.owner, declarations))
             .map_err(graph)?;
         for (_, decl) in declarations.commands() {
             let command = command(*decl, generation)
@@ -179,7 +182,7 @@ impl Control {
                 .add(command)
                 .map_err(|source| LoadError::Command { path: at(), reason: source.to_string() })?;
         }
-        let pause = self.host.commit_staged().map_err(graph)?;
+        let pause = self.host.commit_batch(loader).map_err(graph)?;
         let spliced_at = self.host.now();
         self.host.listeners.lock().add(Arc::clone(generation));
         generation.start().map_err(|reason| LoadError::Start { path: at(), reason })?;
@@ -225,8 +228,9 @@ impl Control {
         }
         // From here on there is no way back, and each step needs the workers to come: so see
         // first that they do.
+        let unloader = Caller::of(generation.owner, "unload");
         let graph = |source| UnloadError::Graph { name: name.to_owned(), source };
-        self.host.stop_workers(|_| ()).map_err(graph)?;
+        self.host.stop_workers(unloader, |_| ()).map_err(graph)?;
         // Its threads are waited for while it stops: none of them may wait for main then.
         self.host.close_calls(generation.owner);
         generation.stop();
@@ -313,6 +317,7 @@ fn plan_node(name: &str, decl: &NodeDecl, generation: &Arc<Generation>) -> PlanN
     PlanNode {
         name: name.into(),
         serial: 0,
+        epoch: 0,
         owner: generation.owner,
         kind: NodeKind::of(decl).expect("checked when it was read"),
         code: Code {

@@ -3,6 +3,7 @@
 
 use crate::{
     control::Control,
+    engine::Caller,
     graph::{Owner, PlanError},
     host::current_thread,
 };
@@ -78,7 +79,7 @@ pub const KINDS: &[ResourceKind] = &[
             own.map(|(_, file)| file.name).collect()
         },
         revoke: |control, owner| {
-            control.host.all_files().iter().for_each(|files| {
+            control.host.all_files().iter().for_each(|(_, files)| {
                 files.remove_owner(owner);
             });
             Ok(())
@@ -119,7 +120,7 @@ pub const KINDS: &[ResourceKind] = &[
         },
         revoke: |control, owner| {
             // Features and arcs go with them, in one splice.
-            let removed = control.host.change_graph(|plan| {
+            let removed = control.host.change_graph(Caller::of(owner, "unload"), |plan| {
                 plan.remove_owner(owner);
                 Ok::<_, PlanError>(())
             });

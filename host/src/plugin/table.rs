@@ -147,6 +147,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
     match name {
         "interface" => Some((&raw const interface::SERVICE).cast()),
         "graph" => Some((&raw const graph::SERVICE).cast()),
+        "batch" => Some((&raw const graph::BATCH_SERVICE).cast()),
         "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
         "file" => Some((&raw const file::SERVICE).cast()),
         "handoff" => Some((&raw const handoff::SERVICE).cast()),

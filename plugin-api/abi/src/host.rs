@@ -151,6 +151,23 @@ pub struct GraphService {
     ) -> Status,
 }
 
+/// Service `batch`, version 1: many changes of the graph in one stop of the workers. Main thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct BatchService {
+    /// Size and version.
+    pub head: Head,
+    /// Calls `changes` with `data` and puts all that it changed in force at once; nothing of it if
+    /// it answers other than [`Status::OK`].
+    pub make: unsafe extern "C" fn(
+        context: *mut c_void,
+        plugin: PluginHandle,
+        changes: unsafe extern "C" fn(data: *mut c_void) -> Status,
+        data: *mut c_void,
+        error: *mut ErrorText,
+    ) -> Status,
+}
+
 /// Service `buffer`, version 1. Main thread.
 #[repr(C)]
 #[derive(Debug)]

@@ -1,7 +1,10 @@
 //! `set interface feature`, `show features`.
 
 use super::{reads, writes};
-use crate::cli::{Cell, Column, CommandError, Table};
+use crate::{
+    cli::{Cell, Column, CommandError, Table},
+    engine::Caller,
+};
 
 inventory::submit! {
     writes(
@@ -12,7 +15,9 @@ inventory::submit! {
             let node = call.args.require("node")?.text.clone();
             let interface = call.args.u32("interface");
             let on = !call.args.flag("disable");
-            let set = control.host.change_graph(|plan| plan.set_feature(&arc, &node, interface, on));
+            let set = control.host.change_graph(Caller::host("feature"), |plan| {
+                plan.set_feature(&arc, &node, interface, on)
+            });
             set.map_err(CommandError::failed)
         },
     )

@@ -15,7 +15,7 @@ fn show(control: &mut Control, _: &mut Call<'_>, answer: &mut Answer) -> Result<
     let mut watched = table("watched");
     let mut closed = Vec::new();
     let mut count = 0;
-    for (thread, files) in (0..).zip(control.host.all_files()) {
+    for (thread, files) in control.host.all_files() {
         let report = files.report();
         for file in &report.watched {
             watched.row(row(control, thread, file));
@@ -42,12 +42,12 @@ fn table(title: &str) -> Table {
         .titled(title.to_owned())
 }
 
-fn row(control: &Control, thread: u64, file: &FileReport) -> [Cell; 8] {
+fn row(control: &Control, thread: u32, file: &FileReport) -> [Cell; 8] {
     let interest = file.interest;
     let words = [(interest.read, "read"), (interest.write, "write"), (interest.edge, "edge")];
     let words = words.iter().filter(|(on, _)| *on).map(|&(_, word)| word).collect::<Vec<_>>();
     [
-        Cell::Unsigned(thread),
+        Cell::Unsigned(thread.into()),
         Cell::Text(file.name.clone()),
         Cell::Text(control.host.owner_name(file.owner)),
         Cell::Text(words.join(" ")),

@@ -30,8 +30,8 @@ fn show(control: &mut Control, _: &mut Call<'_>, answer: &mut Answer) -> Result<
     let mut sent = Table::new([Column::text("Node")].into_iter().chain(names));
     let (plan, instances) = control.host.running_graph();
     for (index, node) in plan.nodes() {
-        for (from, instance) in (0_u32..).zip(instances.of(index)) {
-            let Some(handed_off) = instance.read_handed_off() else { continue };
+        for (from, counts) in instances.counts(index) {
+            let Some(handed_off) = counts.read_handed_off() else { continue };
             for (to, packets, congested) in handed_off.read() {
                 sent.row([
                     Cell::Text(node.name.to_string()),

@@ -4,7 +4,7 @@ use super::reads;
 use crate::{
     cli::{Answer, Call, Cell, Column, CommandError, Table},
     control::Control,
-    graph::{NodeIndex, PlanNext},
+    graph::{NodeIndex, PlanNext, node::NodeCounts},
 };
 
 inventory::submit! {
@@ -48,10 +48,12 @@ fn one(control: &Control, index: NodeIndex, answer: &mut Answer) {
     let [next, to] = ["Next", "To"].map(Column::text);
     let numbers = ["Packets", "Dropped"].map(Column::number);
     let mut nexts = Table::new([next, to].into_iter().chain(numbers)).titled("Nexts");
-    let threads = instances.of(index);
+    let sum = |count: &dyn Fn(&NodeCounts) -> u64| -> u64 {
+        instances.counts(index).map(|(_, counts)| count(counts)).sum()
+    };
     for (at, next) in node.nexts.iter().enumerate() {
-        let packets = threads.iter().map(|thread| thread.arc_counter(at).get()).sum();
-        let dropped = threads.iter().map(|thread| thread.drop_counter(at).get()).sum();
+        let packets = sum(&|counts| counts.arc_counter(at).get());
+        let dropped = sum(&|counts| counts.drop_counter(at).get());
         nexts.row([
             Cell::Text(at.to_string()),
             Cell::Text(target(next)),
@@ -65,7 +67,7 @@ fn one(control: &Control, index: NodeIndex, answer: &mut Answer) {
     }
     let mut counters = Table::new([Column::text("Counter"), Column::number("Value")]);
     for (at, name) in node.counters.iter().enumerate() {
-        let value = threads.iter().filter_map(|thread| thread.counters().nth(at)).sum();
+        let value = sum(&|counts| counts.declared().nth(at).unwrap_or(0));
         counters.row([Cell::Text(name.clone()), Cell::Unsigned(value)]);
     }
     answer.table(counters);

@@ -26,8 +26,7 @@ fn show(control: &mut Control, _: &mut Call<'_>, answer: &mut Answer) -> Result<
     let mut table =
         Table::new([thread, Column::text("Running"), next, active, all, Column::text("Idle")]);
     let now = Ticks::at(control.host.now());
-    let online = control.host.threads().len();
-    for report in control.host.timers.report().into_iter().take(online) {
+    for report in control.host.timers.report() {
         let next =
             report.next_expiry.map(|next| if next.is_before(now) { 0 } else { next.since(now) });
         table.row([

@@ -15,11 +15,12 @@ impl Reader<'_> {
         config: &mut Config,
     ) -> Result<(), ConfigError> {
         for (key, value) in in_order(table) {
-            if &**key.get_ref() != "threshold-ms" {
-                return Err(self.unknown(key, "setting", "threshold-ms"));
-            }
-            let threshold = self.number(key, value, 0, MAX_MS)?;
-            config.watchdog = Nanos::from_millis(threshold.into());
+            let setting = match &**key.get_ref() {
+                "threshold-ms" => &mut config.watchdog,
+                "hang-ms" => &mut config.hang,
+                _ => return Err(self.unknown(key, "setting", "threshold-ms, hang-ms")),
+            };
+            *setting = Nanos::from_millis(self.number(key, value, 0, MAX_MS)?.into());
         }
         Ok(())
     }

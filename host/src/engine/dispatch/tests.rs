@@ -109,6 +109,7 @@ fn node(name: &str, entry: gristmill_abi::frame::NodeFn, nexts: Vec<PlanNext>) -
     PlanNode {
         name: name.into(),
         serial: 0,
+        epoch: 0,
         owner: Owner::HOST,
         kind: NodeKind::Internal,
         code: Code { entry, maker: Arc::new(Stateless) },
@@ -144,7 +145,7 @@ impl Bench {
             let index = plan.add_node(output).unwrap();
             plan.outputs.insert(interface.index, index);
         }
-        let instances = Instances::default().for_plan(&plan, 1).unwrap();
+        let instances = Instances::default().for_plan(&plan, &[0]).unwrap();
         let runtime = compile(&plan, &instances, 0, plan.interfaces_end()).unwrap();
         let shared = Arc::new(ThreadShared::new(0).unwrap());
         let poller = Poller::new(Arc::clone(shared.doorbell())).unwrap();
@@ -175,11 +176,11 @@ impl Bench {
     }
 
     fn dropped(&self, name: &str, at: usize) -> u64 {
-        self.instances.of(self.plan.find(name).unwrap())[0].drop_counter(at).get()
+        self.instances.on(self.plan.find(name).unwrap(), 0).unwrap().counts.drop_counter(at).get()
     }
 
     fn stats(&self, name: &str) -> &crate::graph::node::NodeStats {
-        &self.instances.of(self.plan.find(name).unwrap())[0].stats
+        &self.instances.on(self.plan.find(name).unwrap(), 0).unwrap().counts.stats
     }
 
     fn in_use(&self) -> usize {

@@ -62,6 +62,13 @@ impl Thread {
         self.inbox.as_ref().is_none_or(Inbox::is_empty)
     }
 
+    /// Closes the thread's own ring: what is in it can be received, and nothing comes after.
+    pub fn close_inbox(&self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.ring.close();
+        }
+    }
+
     fn receive_vectors(&mut self) {
         let Some(mut inbox) = self.inbox.take() else { return };
         let Inbox { ring, received, .. } = &mut inbox;

@@ -264,7 +264,7 @@ impl Thread {
             congested = self.free_list(packets.indices, list);
         }
         if let Some(slot) = self.runtime.slot(packets.node) {
-            slot.instance.handed_off().add(thread, sent, congested);
+            slot.counts.handed_off().add(thread, sent, congested);
         }
         sent
     }

@@ -8,7 +8,9 @@ use super::*;
 use crate::{
     buffer::Cache,
     device::error_drop,
-    engine::{Thread, dispatch::dispatch_pending, poller::Poller, worker_loop::worker_loop},
+    engine::{
+        Caller, Thread, dispatch::dispatch_pending, poller::Poller, worker_loop::worker_loop,
+    },
     graph::{
         NodeKind, Owner, Plan, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
@@ -80,6 +82,7 @@ fn node(name: &str, entry: gristmill_abi::frame::NodeFn, nexts: Vec<PlanNext>) -
     PlanNode {
         name: name.into(),
         serial: 0,
+        epoch: 0,
         owner: Owner::HOST,
         kind: NodeKind::Internal,
         code: Code { entry, maker: Arc::new(Stateless) },
@@ -113,7 +116,7 @@ impl World {
         plan.add_node(node("sink", sink, Vec::new())).unwrap();
         plan.add_node(node("check", check, Vec::new())).unwrap();
         plan.add_node(sender("sink")).unwrap();
-        let instances = Instances::default().for_plan(&plan, 3).unwrap();
+        let instances = Instances::default().for_plan(&plan, &[0, 1, 2]).unwrap();
         let pool = Arc::new(Pool::new(8192).unwrap());
         Self { handoff, pool, plan, instances, clock: Clock::monotonic() }
     }
@@ -124,7 +127,7 @@ impl World {
         let old = self.node();
         self.plan.remove_node(old);
         assert_eq!(self.plan.add_node(sender(first)).unwrap(), old);
-        self.instances = self.instances.for_plan(&self.plan, 3).unwrap();
+        self.instances = self.instances.for_plan(&self.plan, &[0, 1, 2]).unwrap();
     }
 
     fn thread(&self, index: u32) -> Box<Thread> {
@@ -146,13 +149,13 @@ impl World {
         self.plan.find(SENDER).unwrap()
     }
 
-    fn instance(&self, thread: usize) -> &crate::graph::node::NodeInstance {
-        &self.instances.of(self.node())[thread]
+    fn counts(&self, thread: u32) -> &crate::graph::node::NodeCounts {
+        &self.instances.on(self.node(), thread).unwrap().counts
     }
 
     /// Packets that `from` sent and that there was no room for, by destination.
-    fn handed_off(&self, from: usize) -> Vec<(u32, u64, u64)> {
-        self.instance(from).read_handed_off().map_or_else(Vec::new, |all| all.read().collect())
+    fn handed_off(&self, from: u32) -> Vec<(u32, u64, u64)> {
+        self.counts(from).read_handed_off().map_or_else(Vec::new, |all| all.read().collect())
     }
 
     fn received(&self, thread: u32) -> (u64, u64, u64) {
@@ -196,8 +199,8 @@ fn packets_come_in_order_and_go_on_along_the_out_arcs_of_the_node_that_sent_them
     SUNK.take();
     turn(&mut worker);
     assert_eq!(SUNK.take(), [first, second].concat());
-    assert_eq!(world.instance(1).drop_counter(usize::from(DROP)).get(), 40);
-    assert_eq!(world.instance(1).arc_counter(usize::from(SINK)).get(), 261);
+    assert_eq!(world.counts(1).drop_counter(usize::from(DROP)).get(), 40);
+    assert_eq!(world.counts(1).arc_counter(usize::from(SINK)).get(), 261);
     assert_eq!(world.handed_off(0), [(1, 301, 0)]);
     assert_eq!(world.received(1), (8 + 1 + 2, 301, 0));
     assert_eq!(world.pool.in_use(), 261, "what is in the sink; the others are free");
@@ -281,7 +284,7 @@ fn packets_for_no_thread_or_no_next_are_dropped_and_counted() {
     assert_eq!(main.hand_off(world.node(), &indices, &nexts, &threads), 1);
     turn(&mut main);
     assert_eq!(SUNK.take(), [indices[4]]);
-    assert_eq!(world.instance(0).stats.bad_next.get(), 4);
+    assert_eq!(world.counts(0).stats.bad_next.get(), 4);
     assert_eq!(world.handed_off(0), [(2, 0, 1)], "thread 2 has no ring: it takes nothing");
     assert_eq!(world.pool.in_use(), 1);
 }
@@ -321,7 +324,7 @@ fn a_thread_that_sleeps_is_woken_for_what_is_handed_to_it() {
         unsafe { host.add_thread(thread) }.unwrap();
         thread
     });
-    host.change_graph(|plan| plan.add_node(sender(ERROR_DROP))).unwrap();
+    host.change_graph(Caller::host("test"), |plan| plan.add_node(sender(ERROR_DROP))).unwrap();
     let node = host.plan().find(SENDER).unwrap();
     // SAFETY: made above, and this thread alone uses it.
     let main = unsafe { &mut *threads[0] };
@@ -350,7 +353,7 @@ fn a_thread_that_sleeps_is_woken_for_what_is_handed_to_it() {
             thread::yield_now();
         }
     }
-    host.stop.store(true, Ordering::SeqCst);
+    shared.quit.store(true, Ordering::SeqCst);
     shared.ring_anyway();
     runs.join().unwrap();
     // SAFETY: made above; nobody uses it any more.

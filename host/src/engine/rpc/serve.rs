@@ -6,6 +6,7 @@ use gristmill_abi::host::{CALL_CANCELLED, CALL_LATE};
 
 use super::{Call, Reason, Refused, count};
 use crate::{
+    engine::Caller,
     graph::Owner,
     host::{Host, current_thread},
 };
@@ -58,9 +59,10 @@ impl Host {
             self.run_call(call);
             return Ok(());
         }
+        let owner = call.owner;
         let mut call = Some(call);
         let run = |_: &_| call.take().map(|call| self.run_call(call));
-        let stopped = self.stop_workers(run);
+        let stopped = self.stop_workers(Caller::of(owner, "call to main"), run);
         match (stopped, call) {
             (Err(error), Some(call)) => Err(Refused { call, reason: error.into() }),
             _ => Ok(()),
@@ -99,8 +101,9 @@ impl Host {
     /// Stops the workers and runs `first` and the calls behind it that want them stopped; `false`
     /// if they did not stop.
     fn run_at_barrier(&self, first: Call, served: &mut usize, most: usize) -> bool {
+        let owner = first.owner;
         let mut first = Some(first);
-        let stopped = self.stop_workers(|_| {
+        let stopped = self.stop_workers(Caller::of(owner, "call to main"), |_| {
             let mut next = first.take();
             while let Some(call) = next {
                 self.run_queued(call);

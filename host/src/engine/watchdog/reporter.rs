@@ -38,15 +38,17 @@ pub struct Watchdog {
     quit: Arc<AtomicBool>,
     signal: c_int,
     threshold: Nanos,
+    hang: Nanos,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watchdog {
-    /// Starts it; `threshold` is for all that has none of its own.
+    /// Starts it; `threshold` is for all that has none of its own. A worker that a node holds for
+    /// `hang` is given up; never if that is 0.
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(host: &'static Host, threshold: Nanos) -> io::Result<Self> {
+    pub fn start(host: &'static Host, threshold: Nanos, hang: Nanos) -> io::Result<Self> {
         let signal = ticker::install()?;
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let quit = Arc::new(AtomicBool::new(false));
@@ -62,7 +64,8 @@ impl Watchdog {
             }
         };
         let thread = std::thread::Builder::new().name("gm-watchdog".to_owned()).spawn(work)?;
-        Ok(Self { bell, quit, signal, threshold, thread: Some(thread) })
+        let hang = if hang == Nanos(0) { Nanos(u64::MAX) } else { hang };
+        Ok(Self { bell, quit, signal, threshold, hang, thread: Some(thread) })
     }
 
     pub(super) fn bell(&self) -> Arc<OwnedFd> {
@@ -75,6 +78,10 @@ impl Watchdog {
 
     pub(super) fn threshold(&self) -> Nanos {
         self.threshold
+    }
+
+    pub(super) fn hang(&self) -> Nanos {
+        self.hang
     }
 
     /// Between two ticks: half of the smallest usual threshold.
@@ -105,9 +112,13 @@ struct Reporter {
 
 impl Reporter {
     fn look(&mut self) {
-        for (at, thread) in self.host.threads().iter().enumerate() {
+        for thread in &self.host.threads() {
+            let at = thread.index as usize;
             if self.held.len() <= at {
-                self.held.push(None);
+                self.held.resize(at + 1, None);
+            }
+            if thread.watch.hung() == Some(thread.watch.piece()) {
+                self.host.tell_thread_news(); // Main looks itself.
             }
             self.tell_end(at, thread);
             if let Some(captured) = thread.watch.slot.captured() {

@@ -26,6 +26,7 @@ pub(super) struct Sight {
     piece: Option<u64>,
     first: Reading,
     told: bool,
+    given_up: bool,
 }
 
 /// A piece that is stuck.
@@ -43,19 +44,30 @@ impl Sight {
     /// A tick finds `piece` at work, which may take `longest`; what is to be told of it, once.
     pub(super) fn look(&mut self, piece: u64, longest: Nanos, reading: Reading) -> Option<Held> {
         if self.piece != Some(piece) {
-            *self = Self { piece: Some(piece), first: reading, told: false };
+            *self = Self { piece: Some(piece), first: reading, ..Self::default() };
             return None;
         }
         let time = reading.now.since(self.first.now);
         if self.told || time < longest {
             return None;
         }
-        let cpu = reading.cpu.since(self.first.cpu);
-        if cpu.0 < longest.0 / 2 && reading.waits == self.first.waits {
-            return None; // Others had the processor; it may well go on if it gets it.
+        if !self.has_run(longest, reading) {
+            return None;
         }
         self.told = true;
-        Some(Held { first: self.first.now, time, cpu })
+        Some(Held { first: self.first.now, time, cpu: reading.cpu.since(self.first.cpu) })
+    }
+
+    /// Whether the piece that was just looked at has taken so long that it is given up, once.
+    pub(super) fn hangs(&mut self, longest: Nanos, reading: Reading) -> bool {
+        let over = reading.now.since(self.first.now) >= longest && self.has_run(longest, reading);
+        over && !std::mem::replace(&mut self.given_up, true)
+    }
+
+    /// Whether it had its chance: else others had the processor, and it may well go on if it gets it.
+    fn has_run(&self, longest: Nanos, reading: Reading) -> bool {
+        let cpu = reading.cpu.since(self.first.cpu);
+        cpu.0 >= longest.0 / 2 || reading.waits != self.first.waits
     }
 }
 
@@ -116,6 +128,22 @@ mod tests {
         assert_eq!(sight.look(0, never, at(50, 50, 1)), None);
         assert_eq!(sight.look(0, never, at(u64::MAX / 2_000_000, 60, 9)), None);
         assert_eq!(sight.look(0, LONGEST, at(1, 1, 0)), None);
+    }
+
+    #[test]
+    fn a_piece_is_given_up_once_and_only_if_it_had_its_chance() {
+        let hang = Nanos::from_millis(1000);
+        let mut sight = Sight::default();
+        let mut look = |piece, reading| {
+            let _ = sight.look(piece, LONGEST, reading);
+            sight.hangs(hang, reading)
+        };
+        assert!(!look(1, at(0, 0, 0)) && !look(1, at(999, 999, 0)));
+        assert!(look(1, at(1000, 1000, 0)) && !look(1, at(1005, 1005, 0)));
+        assert!(!look(2, at(2000, 2000, 0)) && !look(2, at(3000, 2499, 0)), "it was not run");
+        assert!(look(2, at(3001, 2500, 0)));
+        assert!(!look(3, at(4000, 3000, 5)));
+        assert!(look(3, at(5000, 3000, 6)), "it waits");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 use rustix::time::ClockId;
 
 use super::{
-    CURRENT, Job, Watch, Watchdog, monotonic, nanos,
+    CURRENT, Job, NEVER, TOLD, Watch, Watchdog, monotonic, nanos,
     sight::{Reading, Sight},
     slot::Work,
 };
@@ -95,6 +95,8 @@ impl Ticker {
         let bounds = Bounds::of_thread()?;
         let watch = &shared.watch;
         watch.common.store(watchdog.threshold().0, Ordering::Relaxed);
+        let hang = if shared.index == 0 { NEVER } else { watchdog.hang().0 };
+        watch.hang.store(hang, Ordering::Relaxed);
         let _ = watch.bell.set(watchdog.bell()); // Else it has the same one.
         let shared = Arc::clone(shared);
         let inner = Rc::new(Inner { shared, bounds, sight: Cell::default() });
@@ -169,8 +171,16 @@ impl Inner {
         let watch = &self.shared.watch;
         let piece = watch.pieces.load(Ordering::Relaxed);
         let mut sight = self.sight.get();
-        let held = sight.look(piece, watch.longest(), reading());
+        let (longest, reading) = (watch.longest(), reading());
+        let held = sight.look(piece, longest, reading);
+        let may_hang = longest.0 != NEVER && self.shared.node().is_some();
+        let hang = if may_hang { watch.hang.load(Ordering::Relaxed) } else { NEVER };
+        let hangs = sight.hangs(Nanos(hang), reading);
         self.sight.set(sight);
+        if hangs {
+            watch.hung.store(piece + 1, Ordering::Release);
+            watch.ring();
+        }
         let Some(held) = held else { return };
         // SAFETY: by the caller's promise; the bounds are this thread's.
         let trace = |trace: &Trace| unsafe { trace.capture(context, self.bounds) };
@@ -191,7 +201,7 @@ impl Inner {
             }
         });
         if captured {
-            watch.flagged.store(true, Ordering::Relaxed);
+            watch.flags.fetch_or(TOLD, Ordering::Relaxed);
         }
         watch.ring();
     }

@@ -79,6 +79,12 @@ fn files_of(host: &Host, thread: u32) -> Result<Arc<Files>, FileError> {
     host.files(thread).ok_or(FileError::Thread(thread))
 }
 
+/// The descriptor that a plugin was told to be `id` of `thread`, wherever it is now.
+fn find(host: &Host, thread: u32, id: u64) -> Option<(Arc<Files>, FileId)> {
+    let (thread, id) = host.find_file(thread, FileId::of(id)?);
+    Some((host.files(thread)?, id))
+}
+
 unsafe extern "C" fn add(
     context: *mut c_void,
     plugin: PluginHandle,
@@ -122,8 +128,8 @@ unsafe extern "C" fn modify(
 ) -> Status {
     let modify = || {
         // SAFETY: the plugin passes the context it was given.
-        let files = files_of(unsafe { host_of(context) }, thread)?;
-        let id = FileId::of(id).ok_or(FileError::Gone)?;
+        let host = unsafe { host_of(context) };
+        let (files, id) = find(host, thread, id).ok_or(FileError::Gone)?;
         files.modify(id, interest(flags)).map_err(|_| FileError::Gone)
     };
     // SAFETY: the plugin passes room for an error.
@@ -133,8 +139,8 @@ unsafe extern "C" fn modify(
 unsafe extern "C" fn remove(context: *mut c_void, thread: u32, id: u64) -> Status {
     guard(|| {
         // SAFETY: the plugin passes the context it was given.
-        let files = files_of(unsafe { host_of(context) }, thread);
-        let removed = files.ok().zip(FileId::of(id)).is_some_and(|(files, id)| files.remove(id));
+        let host = unsafe { host_of(context) };
+        let removed = find(host, thread, id).is_some_and(|(files, id)| files.remove(id));
         if removed { Status::OK } else { Status::FAILED }
     })
 }

@@ -1,0 +1,358 @@
+//! The workers: how many there are, and what becomes of one that goes or is stuck.
+//!
+//! ```text
+//!            start                     no queue is placed on it, then: quit
+//!   nothing ──────▶ in service ─────────────────────────────────────────▶ leaving ──▶ ended, joined
+//!                       │ a node does not come back                          ▲
+//!                       └──────── given up: fenced, replaced ─── it returns ─┘
+//! ```
+//! What is a thread's own goes to others: receive queues at the barrier, dynamic timers and descriptors
+//! once it has stopped. Its index may be used again when it has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use gristmill_abi::declaration::notice;
+use plugin_api::ThreadIndex;
+
+use super::{
+    Caller, ThreadShared,
+    worker::{Setup, ThreadError, Worker},
+};
+use crate::{
+    control::Control,
+    device::InterfaceError,
+    graph::{NodeIndex, PlanError},
+    host::{GraphError, Host},
+    log::Level,
+    time::Nanos,
+};
+
+/// How long main waits for workers that are to end, before it goes on and has them end later.
+const PATIENCE: Nanos = Nanos::from_secs(1);
+
+/// Why there are not as many workers as were asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkersError {
+    /// More than there can be.
+    #[error("there can be {most} workers at most, and {wanted} are asked for", most = crate::config::MAX_WORKERS)]
+    TooMany {
+        /// How many were asked for.
+        wanted: u32,
+    },
+    /// One cannot be started; those that were are gone again.
+    #[error("worker {index} cannot be started: {source}")]
+    Start {
+        /// The worker.
+        index: u32,
+        /// Why.
+        source: ThreadError,
+    },
+    /// The queues cannot be placed on others.
+    #[error("the receive queues stay where they are: {0}")]
+    Place(#[source] InterfaceError),
+    /// One has no queues any more and was told to end, and did not yet.
+    #[error("worker {0} has no queues any more, and ends when it comes back from what it does")]
+    Late(u32),
+}
+
+/// A worker that is given up or is to end.
+#[derive(Debug)]
+struct Leaving {
+    worker: Worker,
+    /// The node that does not come back.
+    stuck_in: Option<String>,
+}
+
+/// A row of `show threads` for a thread that is not in service.
+#[derive(Debug)]
+pub struct Gone {
+    /// What everyone may look at.
+    pub shared: Arc<ThreadShared>,
+    /// The node that does not come back; `None` for one that is to end.
+    pub stuck_in: Option<String>,
+}
+
+/// The workers, as main holds them.
+#[derive(Debug)]
+pub struct Workers {
+    setup: Setup,
+    serving: BTreeMap<u32, Worker>,
+    leaving: BTreeMap<u32, Leaving>,
+}
+
+impl Workers {
+    /// No workers.
+    pub fn new(setup: Setup) -> Self {
+        Self { setup, serving: BTreeMap::new(), leaving: BTreeMap::new() }
+    }
+
+    /// Starts one more worker, under the lowest index that is free.
+    ///
+    /// # Errors
+    /// [`WorkersError::Start`].
+    pub fn start(&mut self) -> Result<u32, WorkersError> {
+        let taken =
+            |index: &u32| self.serving.contains_key(index) || self.leaving.contains_key(index);
+        let index = (1..=crate::config::MAX_WORKERS).find(|index| !taken(index));
+        let wanted = crate::config::MAX_WORKERS + 1;
+        let index = index.ok_or(WorkersError::TooMany { wanted })?;
+        let started = self.setup.start(index);
+        let worker = started.map_err(|source| WorkersError::Start { index, source })?;
+        self.serving.insert(index, worker);
+        Ok(index)
+    }
+
+    /// How many are in service.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.serving.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether none is in service.
+    pub fn is_empty(&self) -> bool {
+        self.serving.is_empty()
+    }
+
+    /// Those that are not in service any more and have not ended.
+    pub fn gone(&self) -> Vec<Gone> {
+        let gone = |leaving: &Leaving| Gone {
+            shared: Arc::clone(&leaving.worker.shared),
+            stuck_in: leaving.stuck_in.clone(),
+        };
+        self.leaving.values().map(gone).collect()
+    }
+
+    /// Ends all workers that can be ended, when nothing is left for them to do; how many are stuck.
+    #[expect(unsafe_code, reason = "ends what belonged to threads that have ended")]
+    pub fn end(&mut self) -> usize {
+        let serving = std::mem::take(&mut self.serving);
+        serving.values().for_each(Worker::quit);
+        let leaving = std::mem::take(&mut self.leaving).into_values().map(|leaving| leaving.worker);
+        let (ended, stuck): (Vec<_>, Vec<_>) = leaving.partition(Worker::has_ended);
+        for worker in serving.into_values().chain(ended) {
+            let own = worker.join();
+            // SAFETY: its loop has ended; `Host::retire` forgets the address without a look.
+            unsafe { own.end() };
+        }
+        self.setup.watchdog = None;
+        stuck.len()
+    }
+}
+
+impl Control {
+    /// Has `wanted` workers in service, whose queues are placed anew where they must be.
+    ///
+    /// Context: main, outside of nodes.
+    ///
+    /// # Errors
+    /// [`WorkersError`]; but for [`WorkersError::Late`] everything is as it was.
+    pub fn set_workers(&mut self, wanted: u32) -> Result<(), WorkersError> {
+        if wanted > crate::config::MAX_WORKERS {
+            return Err(WorkersError::TooMany { wanted });
+        }
+        let mut started = Vec::new();
+        while self.workers.len() < wanted {
+            match self.workers.start() {
+                Ok(index) => started.push(index),
+                Err(error) => {
+                    self.dismiss(&started);
+                    return Err(error);
+                }
+            }
+        }
+        for &index in &started {
+            self.host.notify(notice::THREAD_ADDED, index.into());
+        }
+        let surplus = (self.workers.len() - wanted) as usize;
+        let dismissed: Vec<u32> =
+            self.workers.serving.keys().rev().take(surplus).copied().collect();
+        let staying = |index: &&u32| !dismissed.contains(index);
+        let staying: Vec<u32> = self.workers.serving.keys().filter(staying).copied().collect();
+        if let Err(error) = self.host.balance_queues(&staying, &BTreeSet::new()) {
+            self.dismiss(&started);
+            return Err(WorkersError::Place(error));
+        }
+        self.dismiss(&dismissed);
+        self.await_ends(&dismissed)
+    }
+
+    /// Has workers end that have no queues.
+    fn dismiss(&mut self, workers: &[u32]) {
+        for index in workers {
+            let Some(worker) = self.workers.serving.remove(index) else { continue };
+            self.host.handoff.close(*index); // It forwards what it has, and nothing comes after.
+            worker.quit();
+            self.workers.leaving.insert(*index, Leaving { worker, stuck_in: None });
+        }
+    }
+
+    fn await_ends(&mut self, dismissed: &[u32]) -> Result<(), WorkersError> {
+        let asked = self.host.now();
+        let mut spins = 0;
+        let late = |workers: &Workers| {
+            let late =
+                |index: &&u32| workers.leaving.get(index).is_some_and(|it| !it.worker.has_ended());
+            workers.leaving.keys().find(|index| dismissed.contains(index) && late(index)).copied()
+        };
+        while late(&self.workers).is_some() && self.host.now().since(asked) < PATIENCE {
+            super::gate::spin(&mut spins);
+        }
+        let late = late(&self.workers);
+        self.reap();
+        late.map_or(Ok(()), |late| Err(WorkersError::Late(late)))
+    }
+
+    /// Looks after threads that have ended or are stuck. One load if there are none.
+    ///
+    /// Context: main, outside of nodes.
+    #[inline]
+    pub fn tend_threads(&mut self) {
+        if self.host.thread_news.load(Ordering::Relaxed) {
+            self.host.thread_news.store(false, Ordering::Relaxed);
+            self.give_up_stuck();
+            self.reap();
+        }
+    }
+
+    /// Takes workers out of service whose nodes do not come back, and starts others in their place.
+    #[cold]
+    fn give_up_stuck(&mut self) {
+        let hung = |(&index, worker): (&u32, &Worker)| Some((index, worker.shared.watch.hung()?));
+        let hung: Vec<(u32, u64)> = self.workers.serving.iter().filter_map(hung).collect();
+        let mut untouchable = BTreeSet::new();
+        let mut given_up = Vec::new();
+        for (index, piece) in hung {
+            if let Some(node) = self.give_up(index, piece) {
+                untouchable.extend(self.host.interface_of_input(node));
+                given_up.push(index);
+            }
+        }
+        for index in given_up {
+            match self.workers.start() {
+                Ok(other) => {
+                    self.host.notify(notice::THREAD_ADDED, other.into());
+                    let text = format!("worker {other} takes the place of worker {index}");
+                    self.host.log.write(Level::Notice, "threads", text);
+                }
+                Err(error) => self.host.log.error("threads", error.to_string()),
+            }
+        }
+        let serving: Vec<u32> = self.workers.serving.keys().copied().collect();
+        if let Err(error) = self.host.balance_queues(&serving, &untouchable) {
+            self.host.log.error("threads", WorkersError::Place(error).to_string());
+            self.host.tell_thread_news(); // In the next turn, again.
+        }
+    }
+
+    /// Fences a worker if it is still at `piece`; the node that it is in.
+    fn give_up(&mut self, index: u32, piece: u64) -> Option<NodeIndex> {
+        let worker = self.workers.serving.get(&index)?;
+        let shared = Arc::clone(&worker.shared);
+        let node = shared.node()?;
+        match shared.fence.close(&shared.watch, piece) {
+            Ok(true) => {}
+            Ok(false) => return None, // It came back.
+            Err(error) => {
+                let text = format!("worker {index} is stuck and cannot be fenced: {error}");
+                self.host.log.error("threads", text);
+                return None;
+            }
+        }
+        let worker = self.workers.serving.remove(&index)?;
+        worker.quit();
+        let lost = shared.fence.packets();
+        let stuck_in = self.host.describe_node(node).unwrap_or_default();
+        let text = format!(
+            "worker {index} is given up: {stuck_in} does not come back; {lost} packets lost"
+        );
+        self.host.log.error("threads", text);
+        self.workers.leaving.insert(index, Leaving { worker, stuck_in: Some(stuck_in) });
+        self.hand_on(index);
+        self.host.give_up_thread(index, node, lost.into());
+        Some(node)
+    }
+
+    /// Gives a thread's timers and descriptors to another.
+    fn hand_on(&self, index: u32) {
+        let heir = self.workers.serving.keys().next().copied().unwrap_or(0);
+        if let Err(error) = self.host.timers.leave(ThreadIndex(index), ThreadIndex(heir)) {
+            self.host.log.error("threads", format!("timers of worker {index} stay: {error}"));
+        }
+        self.host.hand_files_on(index, heir);
+        self.host.ring(heir);
+    }
+
+    /// Forgets the workers whose threads have ended.
+    #[expect(unsafe_code, reason = "ends what belonged to threads that have ended")]
+    fn reap(&mut self) {
+        let ended =
+            |(&index, leaving): (&u32, &Leaving)| leaving.worker.has_ended().then_some(index);
+        let ended: Vec<u32> = self.workers.leaving.iter().filter_map(ended).collect();
+        if ended.is_empty() {
+            return;
+        }
+        let ended: Vec<(u32, Leaving)> = ended
+            .into_iter()
+            .filter_map(|index| Some((index, self.workers.leaving.remove(&index)?)))
+            .collect();
+        for (index, leaving) in &ended {
+            if leaving.stuck_in.is_none() {
+                self.hand_on(*index);
+            }
+            self.host.remove_thread(*index);
+        }
+        // What is compiled now leaves them out, so their instances end with their runtimes.
+        let forgot = self.host.change_graph(Caller::host("workers"), |_| Ok::<_, PlanError>(()));
+        if let Err(error) = forgot {
+            let text =
+                format!("nodes of workers that have ended stay until the next change: {error}");
+            self.host.log.write(Level::Warn, "threads", text);
+        }
+        for (index, Leaving { worker, stuck_in }) in ended {
+            // SAFETY: its loop has ended, and the host has forgotten the address.
+            unsafe { worker.join().end() };
+            let why = if stuck_in.is_some() { "came back and has ended" } else { "has ended" };
+            self.host.log.write(Level::Notice, "threads", format!("worker {index} {why}"));
+            self.host.notify(notice::THREAD_REMOVED, index.into());
+        }
+    }
+}
+
+impl Host {
+    /// The barrier and new runtimes leave a thread out, and nobody waits for it at a transmit queue.
+    /// What it lost in `node` is counted.
+    fn give_up_thread(&self, index: u32, node: NodeIndex, lost: u64) {
+        let (_, instances) = self.running_graph();
+        if let Some(instance) = instances.on(node, index) {
+            instance.counts.stats.lost.add(lost); // The thread's own, which is inside the node.
+        }
+        self.remove_thread(index);
+        for interface in self.interfaces.read().iter() {
+            for (queue, lock) in interface.tx_locks.iter().enumerate() {
+                if lock.give_up(index) {
+                    let text = format!(
+                        "{}: tx queue {queue} is stuck with worker {index}",
+                        interface.name
+                    );
+                    self.log.error("threads", text);
+                }
+            }
+        }
+    }
+
+    /// The interface that `node` is the input of.
+    fn interface_of_input(&self, node: NodeIndex) -> Option<u32> {
+        let name = self.node_name(node)?;
+        let interfaces = self.interfaces.read();
+        interfaces.iter().find(|own| own.input_name() == name).map(|own| own.index)
+    }
+}
+
+impl From<GraphError> for WorkersError {
+    fn from(error: GraphError) -> Self {
+        Self::Place(error.into())
+    }
+}

@@ -1,0 +1,132 @@
+//! The forwarding threads as all of the host knows them.
+#![expect(unsafe_code, reason = "a thread's own part is reached by address while it is parked")]
+
+use std::{fmt, sync::Arc};
+
+use super::{GraphError, Host};
+use crate::engine::{
+    Caller, Thread, ThreadShared,
+    files::{FileId, FileReport, Files},
+};
+
+/// A forwarding thread, as the main thread holds it.
+pub struct ThreadHandle {
+    /// What everyone may look at.
+    pub shared: Arc<ThreadShared>,
+    /// The descriptors it watches.
+    pub files: Arc<Files>,
+    /// The thread's own; touched only while it is parked, or on it.
+    pub(super) thread: *mut Thread,
+}
+
+// SAFETY: the pointer is used only where its description allows.
+unsafe impl Send for ThreadHandle {}
+// SAFETY: as above.
+unsafe impl Sync for ThreadHandle {}
+
+impl fmt::Debug for ThreadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl Host {
+    /// Adds a forwarding thread, which does not run yet, with the graph in force.
+    ///
+    /// # Errors
+    /// If a node cannot be made for it.
+    ///
+    /// # Safety
+    /// `thread` stays where it is until [`remove_thread`](Self::remove_thread) or
+    /// [`retire`](Self::retire) has forgotten it, and its loop touches it only between the pause
+    /// points of the barrier.
+    pub unsafe fn add_thread(&self, thread: *mut Thread) -> Result<(), GraphError> {
+        // SAFETY: by the caller's promise; it does not run yet.
+        let new = unsafe { &mut *thread };
+        new.join(&self.handoff);
+        let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
+        if shared.index == 0 {
+            self.link_news.set_main(Arc::clone(&shared));
+            self.rpc.set_main(Arc::clone(&shared));
+        }
+        let index = shared.index;
+        self.threads.write().insert(index, ThreadHandle { shared, files, thread });
+        self.change_graph(Caller::host("add worker"), |_| Ok(())).inspect_err(|_| {
+            self.remove_thread(index);
+        })
+    }
+
+    /// Forgets a thread, whose loop has ended or will never come to the barrier again: it has no
+    /// instances in what is compiled from now on, and the barrier does not wait for it.
+    pub fn remove_thread(&self, index: u32) -> Option<ThreadHandle> {
+        self.handoff.close(index);
+        self.threads.write().remove(&index)
+    }
+
+    /// The shared parts of all threads, main first.
+    pub fn threads(&self) -> Vec<Arc<ThreadShared>> {
+        self.threads.read().values().map(|thread| Arc::clone(&thread.shared)).collect()
+    }
+
+    /// Indices of the workers.
+    pub fn workers(&self) -> Vec<u32> {
+        self.threads.read().keys().copied().filter(|&index| index != 0).collect()
+    }
+
+    /// The shared part of a thread.
+    pub fn thread(&self, index: u32) -> Option<Arc<ThreadShared>> {
+        self.threads.read().get(&index).map(|thread| Arc::clone(&thread.shared))
+    }
+
+    /// Forgets the threads, whose loops have ended, and what they ran.
+    pub fn retire(&self) {
+        self.threads.write().clear();
+        self.forget_graph();
+    }
+
+    /// Wakes thread `index` if it sleeps.
+    pub fn ring(&self, index: u32) {
+        if let Some(thread) = self.threads.read().get(&index) {
+            thread.shared.ring();
+        }
+    }
+
+    /// The descriptors that thread `index` watches.
+    pub fn files(&self, index: u32) -> Option<Arc<Files>> {
+        self.threads.read().get(&index).map(|thread| Arc::clone(&thread.files))
+    }
+
+    /// The descriptors of all threads, by thread, main's first.
+    pub fn all_files(&self) -> Vec<(u32, Arc<Files>)> {
+        let threads = self.threads.read();
+        threads.iter().map(|(&index, thread)| (index, Arc::clone(&thread.files))).collect()
+    }
+
+    /// Every watched descriptor, with its thread.
+    pub fn watched_files(&self) -> Vec<(u32, FileReport)> {
+        self.all_files()
+            .into_iter()
+            .flat_map(|(thread, files)| {
+                files.report().watched.into_iter().map(move |file| (thread, file))
+            })
+            .collect()
+    }
+
+    /// Has `heir` watch the descriptors of thread `index`, which serves them no more. Main.
+    pub fn hand_files_on(&self, index: u32, heir: u32) {
+        let (Some(from), Some(to)) = (self.files(index), self.files(heir)) else { return };
+        let handed_on = from.hand_on(&to);
+        let mut moved = self.moved_files.lock();
+        moved.extend(handed_on.into_iter().map(|(old, new)| ((index, old), (heir, new))));
+    }
+
+    /// Where the descriptor is that was `id` of thread `thread` when its plugin was told.
+    pub fn find_file(&self, thread: u32, id: FileId) -> (u32, FileId) {
+        let moved = self.moved_files.lock();
+        let mut at = (thread, id);
+        while let Some(&next) = moved.get(&at) {
+            at = next;
+        }
+        at
+    }
+}
