@@ -133,6 +133,23 @@ fn flows_are_spread_over_the_workers_and_each_stays_in_order() {
 }
 
 #[test]
+fn no_packet_is_missing_while_the_workers_that_packets_are_handed_to_come_and_go() {
+    let lab = lab(3, 4096);
+    lab.run("set interface handoff generator0");
+    let traffic = Traffic::start(&lab, "rate 10000 destinations 1000 order random");
+    for workers in [1, 3, 2, 3] {
+        lab.run(&format!("set workers {workers}"));
+        let present = if workers == 1 { "1" } else { "1,2,3" };
+        let shown = lab.run("show interface handoff");
+        assert!(present.starts_with(shown.text(0, "present")), "{}", shown.json());
+        traffic.flows();
+        pause(Duration::from_millis(100));
+    }
+    traffic.stop_whole();
+    lab.finish();
+}
+
+#[test]
 fn what_a_slow_worker_has_no_room_for_is_counted_and_then_all_goes_through_again() {
     let lab = lab(2, 32);
     let to = 3 - receiving_thread(&lab);

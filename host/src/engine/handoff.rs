@@ -83,6 +83,8 @@ pub struct Handoff {
     /// Counts the changes of `destinations`: a sender that has seen another number looks again.
     changes: AtomicU64,
     destinations: Mutex<[Option<Destination>; THREADS]>,
+    /// What each thread received: a thread that comes back counts on.
+    received: Box<[Arc<Received>]>,
     ring_size: AtomicUsize,
 }
 
@@ -105,6 +107,7 @@ impl Default for Handoff {
             open: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             destinations: Mutex::new([const { None }; THREADS]),
+            received: (0..THREADS).map(|_| Arc::default()).collect(),
             ring_size: AtomicUsize::new(RING_SIZE),
         }
     }
@@ -124,7 +127,7 @@ impl Handoff {
     /// If the thread's number is beyond [`Pool::THREADS`].
     pub fn open(&self, thread: &Arc<ThreadShared>, pool: &Arc<Pool>) -> Inbox {
         let (producer, consumer) = ring(self.ring_size.load(Ordering::Relaxed));
-        let received = Arc::new(Received::default());
+        let received = Arc::clone(&self.received[thread.index as usize]);
         let inbox = Inbox::new(consumer, Arc::clone(&received), Arc::clone(pool));
         let new = Destination { ring: producer, thread: Arc::clone(thread), received };
         self.exchange(thread.index, Some(new));
@@ -190,7 +193,7 @@ impl Handoff {
 
     /// Packets that were dropped because the node that had handed them off was gone.
     pub fn node_gone(&self) -> u64 {
-        self.report().iter().map(|ring| ring.received.node_gone.get()).sum()
+        self.received.iter().map(|received| received.node_gone.get()).sum()
     }
 
     /// The rings that are open, by thread.

@@ -213,6 +213,11 @@ impl<T: Send> Consumer<T> {
         head.store(self.head, Ordering::Relaxed);
     }
 
+    /// As [`Producer::close`].
+    pub fn close(&self) {
+        self.ring.close();
+    }
+
     /// Closes the ring, and takes all that is left; waits for the values that producers are writing
     /// at this moment. Nothing comes after it.
     ///

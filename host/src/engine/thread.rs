@@ -282,12 +282,6 @@ impl Thread {
         &self.inbox
     }
 
-    /// Whether its loop ends here: it was told to, and has taken all that was handed to it.
-    #[inline(always)]
-    pub(super) fn may_end(&self) -> bool {
-        self.shared.quit.load(Ordering::Relaxed) && self.is_inbox_empty()
-    }
-
     /// Why the input that runs was dispatched.
     #[inline(always)]
     pub fn reason(&self) -> Reason {

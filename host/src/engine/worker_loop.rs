@@ -42,12 +42,9 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
     // SAFETY: as below.
     let shared = Arc::clone(&unsafe { &*thread }.shared);
     shared.watch.arm();
-    loop {
+    while !shared.quit.load(Ordering::Relaxed) {
         // SAFETY: by the caller's promise; the borrow ends before any node runs.
         let this = unsafe { &mut *thread };
-        if this.may_end() {
-            break;
-        }
         host.gate.pause_point(this);
         let now = this.begin_turn(); // Once per loop; whoever needs the time is handed it.
         this.receive_handoff();
@@ -72,7 +69,30 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         }
         this.rest(host);
     }
+    if !shared.fence.is_closed() {
+        // SAFETY: as above.
+        unsafe { forward_the_rest(thread) };
+    }
     shared.watch.disarm();
+}
+
+/// Forwards what other threads have handed to this one, which takes no more.
+///
+/// # Safety
+/// As of [`worker_loop`]; no reference is in use.
+unsafe fn forward_the_rest(thread: *mut Thread) {
+    loop {
+        // SAFETY: by the caller's promise; the borrow ends before any node runs.
+        let this = unsafe { &mut *thread };
+        this.close_inbox();
+        if this.is_inbox_empty() {
+            return;
+        }
+        this.begin_turn();
+        this.receive_handoff();
+        // SAFETY: as above.
+        unsafe { dispatch::dispatch_pending(thread) };
+    }
 }
 
 /// Calls the functions of the descriptors that are ready; those of the host's own are `other`'s.

@@ -190,6 +190,7 @@ impl Control {
     fn dismiss(&mut self, workers: &[u32]) {
         for index in workers {
             let Some(worker) = self.workers.serving.remove(index) else { continue };
+            self.host.handoff.close(*index); // It forwards what it has, and nothing comes after.
             worker.quit();
             self.workers.leaving.insert(*index, Leaving { worker, stuck_in: None });
         }
@@ -315,7 +316,6 @@ impl Control {
             if leaving.stuck_in.is_none() {
                 self.hand_on(*index);
             }
-            self.host.handoff.close(*index);
             self.host.remove_thread(*index);
         }
         // What is compiled now leaves them out, so their instances end with their runtimes.

@@ -218,6 +218,11 @@ impl NodeCounts {
         })
     }
 
+    /// Declared counters.
+    pub fn declared(&self) -> impl Iterator<Item = u64> {
+        self.declared.iter().map(Counter::get)
+    }
+
     /// Counts packets handed to other threads, on the owning thread.
     pub fn handed_off(&self) -> &HandedOff {
         self.handed_off.get_or_init(HandedOff::default)
@@ -226,11 +231,6 @@ impl NodeCounts {
     /// What was handed to other threads, if anything ever was.
     pub fn read_handed_off(&self) -> Option<&HandedOff> {
         self.handed_off.get()
-    }
-
-    /// Declared counters.
-    pub fn declared(&self) -> impl Iterator<Item = u64> {
-        self.declared.iter().map(Counter::get)
     }
 
     /// The counter of packets that went on over out-arc `at`.

@@ -58,14 +58,14 @@ impl Host {
         let index = shared.index;
         self.threads.write().insert(index, ThreadHandle { shared, files, inbox, thread });
         self.change_graph(Caller::host("add worker"), |_| Ok(())).inspect_err(|_| {
-            self.threads.write().remove(&index);
-            self.handoff.close(index);
+            self.remove_thread(index);
         })
     }
 
     /// Forgets a thread, whose loop has ended or will never come to the barrier again: it has no
     /// instances in what is compiled from now on, and the barrier does not wait for it.
     pub fn remove_thread(&self, index: u32) -> Option<ThreadHandle> {
+        self.handoff.close(index);
         self.threads.write().remove(&index)
     }
 

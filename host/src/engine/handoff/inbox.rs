@@ -108,6 +108,14 @@ impl Thread {
         unsafe { &*self.inbox.0.get() }.as_ref().is_none_or(Inbox::is_empty)
     }
 
+    /// Closes the thread's own ring: what is in it can be received, and nothing comes after.
+    pub fn close_inbox(&self) {
+        // SAFETY: as above.
+        if let Some(inbox) = unsafe { &*self.inbox.0.get() } {
+            inbox.ring.close();
+        }
+    }
+
     fn receive_vectors(&mut self) {
         let place = Arc::clone(&self.inbox);
         // SAFETY: as above; `receive` below does not come here, and main only if the thread is given

@@ -149,16 +149,13 @@ impl World {
         self.plan.find(SENDER).unwrap()
     }
 
-    fn instance(&self, thread: usize) -> &crate::graph::node::NodeInstance {
-        self.instances.on(self.node(), u32::try_from(thread).unwrap()).unwrap()
+    fn counts(&self, thread: u32) -> &crate::graph::node::NodeCounts {
+        &self.instances.on(self.node(), thread).unwrap().counts
     }
 
     /// Packets that `from` sent and that there was no room for, by destination.
-    fn handed_off(&self, from: usize) -> Vec<(u32, u64, u64)> {
-        self.instance(from)
-            .counts
-            .read_handed_off()
-            .map_or_else(Vec::new, |all| all.read().collect())
+    fn handed_off(&self, from: u32) -> Vec<(u32, u64, u64)> {
+        self.counts(from).read_handed_off().map_or_else(Vec::new, |all| all.read().collect())
     }
 
     fn received(&self, thread: u32) -> (u64, u64, u64) {
@@ -202,8 +199,8 @@ fn packets_come_in_order_and_go_on_along_the_out_arcs_of_the_node_that_sent_them
     SUNK.take();
     turn(&mut worker);
     assert_eq!(SUNK.take(), [first, second].concat());
-    assert_eq!(world.instance(1).counts.drop_counter(usize::from(DROP)).get(), 40);
-    assert_eq!(world.instance(1).counts.arc_counter(usize::from(SINK)).get(), 261);
+    assert_eq!(world.counts(1).drop_counter(usize::from(DROP)).get(), 40);
+    assert_eq!(world.counts(1).arc_counter(usize::from(SINK)).get(), 261);
     assert_eq!(world.handed_off(0), [(1, 301, 0)]);
     assert_eq!(world.received(1), (8 + 1 + 2, 301, 0));
     assert_eq!(world.pool.in_use(), 261, "what is in the sink; the others are free");
@@ -287,7 +284,7 @@ fn packets_for_no_thread_or_no_next_are_dropped_and_counted() {
     assert_eq!(main.hand_off(world.node(), &indices, &nexts, &threads), 1);
     turn(&mut main);
     assert_eq!(SUNK.take(), [indices[4]]);
-    assert_eq!(world.instance(0).counts.stats.bad_next.get(), 4);
+    assert_eq!(world.counts(0).stats.bad_next.get(), 4);
     assert_eq!(world.handed_off(0), [(2, 0, 1)], "thread 2 has no ring: it takes nothing");
     assert_eq!(world.pool.in_use(), 1);
 }
