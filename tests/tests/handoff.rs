@@ -83,6 +83,21 @@ fn packets_go_from_worker_to_worker_to_main_and_back_whole_and_in_order() {
 }
 
 #[test]
+fn no_packet_is_missing_where_a_node_is_unloaded_that_hands_packets_off() {
+    let lab = lab(2, 16_384);
+    let fixture = Build::here().fixture("handoff").display().to_string();
+    let traffic = Traffic::paced(&lab, 100_000);
+    for _ in 0..20 {
+        lab.run("set interface feature generator0 fixture-aside arc device-input");
+        traffic.flows();
+        lab.run("plugin unload fixture-handoff");
+        lab.run(&format!("plugin load {fixture}"));
+    }
+    traffic.stop_whole();
+    lab.finish();
+}
+
+#[test]
 fn flows_are_spread_over_the_workers_and_each_stays_in_order() {
     let lab = lab(3, 4096);
     assert!(lab.refused("set interface handoff generator0 workers 1-4").contains("no thread 4"));

@@ -132,6 +132,7 @@ impl Thread {
             || host.link_news.is_some()
             || host.thread_news.load(Ordering::SeqCst)
             || !self.is_inbox_empty()
+            || !self.is_settled() // A splice may have received what was handed to main.
             || host.processes.has_work()
             || self.is_marked()
             || host.quit.load(Ordering::SeqCst);

@@ -209,7 +209,7 @@ impl Host {
         };
         // Not under the lock: this runs the constructors of plugins' nodes.
         let spliced = self.prepare(&plan, &old).and_then(|(instances, runtimes)| {
-            let pause = self.splice(caller, runtimes)?;
+            let pause = self.splice(caller, runtimes, self.hands_off_no_more(&plan))?;
             Ok((instances, pause))
         });
         let mut graph = self.graph.lock();
@@ -222,6 +222,17 @@ impl Host {
         // Not under the lock either: this may run the destructors of plugins' nodes.
         drop((old, retired, old_plan));
         Ok(pause)
+    }
+
+    /// Whether a node that has handed packets to other threads is in force and not in `plan`.
+    fn hands_off_no_more(&self, plan: &Plan) -> bool {
+        let graph = self.graph.lock();
+        let stays = |index, serial| plan.node(index).is_some_and(|node| node.serial == serial);
+        let mut gone = graph.plan.nodes().filter(|(index, node)| !stays(*index, node.serial));
+        gone.any(|(index, _)| {
+            let mut counts = graph.instances.counts(index);
+            counts.any(|(_, counts)| counts.read_handed_off().is_some())
+        })
     }
 
     fn prepare(
@@ -241,7 +252,14 @@ impl Host {
 
     /// Gives each thread its new runtime. The old ones, which no thread knows any more, are
     /// dropped after the workers go on.
-    fn splice(&self, caller: Caller, mut runtimes: Runtimes) -> Result<Pause, GraphError> {
+    /// Where nodes go that have handed packets to other threads, those on their way go on as they
+    /// would have.
+    fn splice(
+        &self,
+        caller: Caller,
+        mut runtimes: Runtimes,
+        hands_off_no_more: bool,
+    ) -> Result<Pause, GraphError> {
         let threads = self.threads.read();
         let mut exchanges: Vec<_> = runtimes
             .iter_mut()
@@ -252,8 +270,14 @@ impl Host {
             for (thread, runtime) in &mut exchanges {
                 // SAFETY: a worker is parked; main is here, outside of nodes, so nothing of its
                 // runtime is in use.
-                let current = unsafe { &mut (**thread).runtime };
-                mem::swap(current, runtime);
+                let thread = unsafe { &mut **thread };
+                if hands_off_no_more {
+                    thread.receive_before_splice();
+                }
+                mem::swap(&mut thread.runtime, runtime);
+                if !thread.is_settled() {
+                    thread.drop_what_is_gone(runtime);
+                }
             }
         };
         let ((), pause) = self.stop_workers(caller, exchange)?;

@@ -7,6 +7,7 @@ use super::{PER_TURN, Received, Vector};
 use crate::{
     buffer::Pool,
     engine::{ring::Consumer, thread::Thread},
+    graph::runtime::Runtime,
 };
 
 /// A thread's end of its own ring. When it is dropped the ring is closed, and the packets in it go
@@ -133,6 +134,34 @@ impl Thread {
         received.vectors.add(vectors as u64);
         received.packets.add(packets as u64);
         self.begin_nodes(); // What this took is not the first node's.
+    }
+
+    /// Takes all that was handed to this thread, along the out-arcs that it has now: a node that
+    /// handed packets off is about to leave the graph. Their frames stay pending across the splice.
+    ///
+    /// Context: main, at the barrier.
+    pub(crate) fn receive_before_splice(&mut self) {
+        while !self.is_inbox_empty() {
+            self.receive_vectors();
+        }
+    }
+
+    /// What is pending for nodes that were in `old` and have left the graph is dropped and counted.
+    ///
+    /// Context: main, at the barrier, after the exchange.
+    pub(crate) fn drop_what_is_gone(&mut self, old: &Runtime) {
+        let serial = |runtime: &Runtime, node| runtime.slot(node).map(|slot| slot.serial);
+        for at in 0..self.pending.len() {
+            let (node, frame) = self.pending[at];
+            if serial(old, node) == serial(&self.runtime, node) {
+                continue;
+            }
+            self.pending[at].0 = self.runtime.drop;
+            // SAFETY: as above; the thread is parked, or this is main outside of its loop's steps.
+            if let Some(inbox) = unsafe { &*self.inbox.0.get() } {
+                inbox.received.node_gone.add(self.frames.len(frame) as u64);
+            }
+        }
     }
 
     /// Enqueues the packets of a vector; how many they are.
