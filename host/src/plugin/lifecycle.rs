@@ -234,7 +234,7 @@ impl Control {
         // Its threads are waited for while it stops: none of them may wait for main then.
         self.host.close_calls(generation.owner);
         generation.stop();
-        self.revoke(generation.owner);
+        self.revoke_at_once(generation.owner);
         self.plugins.remove(name);
         let parked = self.host.processes.parked(generation.owner);
         if parked > 0 {
@@ -272,6 +272,16 @@ impl Control {
             holders.extend(others.map(|other| format!("feature {} is on arc {name}", other.node)));
         }
         holders
+    }
+
+    /// As [`revoke`](Self::revoke), with one stop of the workers for all that is in the graph.
+    fn revoke_at_once(&mut self, owner: Owner) {
+        let opened = self.host.begin_batch();
+        self.revoke(owner);
+        if opened && let Err(reason) = self.host.commit_batch(Caller::of(owner, "unload")) {
+            let text = format!("nodes stay behind: {reason}");
+            self.host.log.write(Level::Error, "plugin", &text);
+        }
     }
 
     /// Takes away all that `owner` registered, of every kind there is.
