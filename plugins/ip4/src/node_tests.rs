@@ -1,9 +1,9 @@
 //! The nodes on the SDK's bench: packets in, nexts and packets out.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use plugin_api::{
-    InterfaceIndex, NextNodes,
+    InterfaceIndex, NextNodes, Notice, Plugin, ThreadIndex,
     testing::{NodeBench, TestPacket, create},
     wire::{Ip4Prefix, Ipv4, MacAddress, Protocol, ipv4::Header},
 };
@@ -108,4 +108,16 @@ fn what_is_ours_and_no_echo_request_is_the_operating_systems() {
     let out = bench.run([packet(OWN, 64)]);
     assert_eq!(out.nexts, [Some(ip4_local::Next::Punt.index())]);
     assert_eq!(bench.counter(ip4_local::Counter::EchoReplies), 0);
+}
+
+#[test]
+fn a_thread_that_goes_while_it_reads_holds_no_memory_up() {
+    let ip4 = Arc::new(create::<Ip4>(&[]).unwrap());
+    let (_, mut reader) = ip4.reader(ThreadIndex(1));
+    reader.enter();
+    let grace = ip4.grace.begin();
+    drop(reader); // With the nodes of its thread.
+    assert!(!ip4.grace.is_over(grace));
+    ip4.notify(Notice::ThreadRemoved(ThreadIndex(1)));
+    assert!(ip4.grace.is_over(grace));
 }

@@ -37,7 +37,7 @@ pub struct Ip4 {
     pub(crate) host: Host,
     pub(crate) router: Mutex<Router>,
     forwarder: Forwarder,
-    grace: Arc<GraceDomain>,
+    pub(crate) grace: Arc<GraceDomain>,
     /// A reader for each thread: what the lookup found is used by the nodes after it.
     readers: Mutex<HashMap<u32, GraceReader>>,
     /// First address of each interface, as a number; 0 is none.
@@ -135,6 +135,8 @@ impl Plugin for Ip4 {
                 self.learn_interface(interface);
             }
             Notice::InterfaceRemoved(interface) => self.forget_interface(interface),
+            // It may have gone before it said that it reads no more.
+            Notice::ThreadRemoved(thread) => drop(self.readers.lock().remove(&thread.0)),
             _ => {}
         }
     }
