@@ -16,7 +16,7 @@ use crate::{
     engine::{
         main_loop::{CLI, LINKS, MainLoop, SIGNAL, Tick, main_loop},
         watchdog::Watchdog,
-        worker::{LookedAfter, Own, Setup, ThreadError},
+        worker::{LookedAfter, Own, Setup, ThreadError, allowed_beside},
         workers::{Workers, WorkersError},
     },
     graph::Owner,
@@ -113,7 +113,9 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
     let table = host_table(host);
     host.gate.set_deadline(config.barrier_deadline);
     let cores = config.corelist_workers.clone();
-    let setup = Setup { host, table, watchdog, cores, scheduling: config.scheduling };
+    let allowed = allowed_beside(config.main_core);
+    let scheduling = config.scheduling;
+    let setup = Setup { host, table, watchdog, cores, allowed, scheduling };
     let main_thread = setup.make(0)?;
     // SAFETY: made just now, and nothing runs on it yet.
     let shared = Arc::clone(&unsafe { &*main_thread.address() }.shared);

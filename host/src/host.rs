@@ -8,8 +8,9 @@ pub use threads::ThreadHandle;
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
+    os::fd::RawFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -108,6 +109,10 @@ pub struct Host {
     threads: RwLock<BTreeMap<u32, ThreadHandle>>,
     /// Descriptors of threads that have gone: what they were, and what they are now.
     moved_files: Mutex<BTreeMap<(u32, FileId), (u32, FileId)>>,
+    /// How often a receive queue's descriptor is to be watched by a thread.
+    pub(crate) rx_watches: Mutex<BTreeMap<(u32, RawFd), u32>>,
+    /// Interfaces into whose devices a thread is stuck that was given up: their queues stay with it.
+    pub(crate) stuck_interfaces: Mutex<BTreeSet<u32>>,
     graph: Mutex<change::Graph>,
     main: ThreadId,
     /// Main is running nodes.
@@ -153,6 +158,8 @@ impl Host {
             clock: Mutex::new(clock),
             threads: RwLock::default(),
             moved_files: Mutex::default(),
+            rx_watches: Mutex::default(),
+            stuck_interfaces: Mutex::default(),
             graph: Mutex::default(),
             main: std::thread::current().id(),
             in_nodes: AtomicBool::new(false),
@@ -214,7 +221,8 @@ impl Host {
 
     /// Has main look at the threads: one has ended or is stuck. Any thread.
     pub fn tell_thread_news(&self) {
-        self.thread_news.store(true, Ordering::Relaxed);
+        // Sequentially consistent, as main's exchange: what was done before is seen after that.
+        self.thread_news.store(true, Ordering::SeqCst);
         self.ring_main();
     }
 
@@ -261,7 +269,9 @@ impl Host {
             drops.push((node.name.to_string(), "undecided".into(), Severity::Error, undecided));
             let bad_next = sum(&|thread| thread.stats.bad_next.get());
             drops.push((node.name.to_string(), "bad-next".into(), Severity::Error, bad_next));
-            let lost = sum(&|thread| thread.stats.lost.get());
+            let lost = sum(&|thread| {
+                u64::try_from(thread.stats.lost.load(Ordering::Relaxed)).unwrap_or(0)
+            });
             drops.push((node.name.to_string(), "thread-given-up".into(), Severity::Error, lost));
             let congested = sum(&|thread| thread.read_handed_off().map_or(0, HandedOff::congested));
             drops.push((node.name.to_string(), CONGESTION.into(), Severity::Error, congested));

@@ -3,7 +3,7 @@
 //! Queues are spread over the workers, over main where there are none. One that the operator has
 //! placed stays while its thread is there; of the others as few are moved as will do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::InterfaceError;
 use crate::host::Host;
@@ -49,19 +49,16 @@ pub fn balance(queues: &[Placed], workers: &[u32]) -> Vec<Placed> {
 }
 
 impl Host {
-    /// Spreads the receive queues over `workers`, in one stop of the workers; but for those of the
-    /// interfaces `untouchable`, into whose devices a thread is stuck.
+    /// Spreads the receive queues over `workers`, in one stop of the workers if any is to move, and
+    /// whether one was. Those of an interface into whose device a thread is stuck stay with it.
     ///
     /// # Errors
     /// [`InterfaceError`]; they stay where they are.
-    pub fn balance_queues(
-        &self,
-        workers: &[u32],
-        untouchable: &BTreeSet<u32>,
-    ) -> Result<(), InterfaceError> {
+    pub fn balance_queues(&self, workers: &[u32]) -> Result<bool, InterfaceError> {
+        let stuck = self.stuck_interfaces.lock().clone();
         let mut queues = Vec::new();
         for interface in self.interfaces.read().iter() {
-            if untouchable.contains(&interface.index) {
+            if stuck.contains(&interface.index) {
                 let name = &interface.name;
                 let text = format!("{name}: its queues stay with the thread that is stuck in it");
                 self.log.error("threads", text);
@@ -70,7 +67,10 @@ impl Host {
             queues.extend(interface.placed());
         }
         let moved = balance(&queues, workers);
-        if moved.is_empty() { Ok(()) } else { self.place(&moved) }
+        if !moved.is_empty() {
+            self.place(&moved)?;
+        }
+        Ok(!moved.is_empty())
     }
 }
 

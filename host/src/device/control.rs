@@ -39,6 +39,9 @@ pub enum InterfaceError {
     /// The interface is another plugin's.
     #[error("interface {0:?} belongs to another plugin")]
     Foreign(String),
+    /// The queue is with a thread that does not come back.
+    #[error("{0} stays where it is: a thread that was given up is stuck in the device")]
+    Stuck(QueueName),
     /// It has no transmit queue.
     #[error("interface {0:?} needs at least one tx queue")]
     NoTxQueue(String),
@@ -239,7 +242,8 @@ impl Host {
 
     /// A thread for each receive queue: the workers in turn, or main where there are none.
     fn place_queues(&self, queues: usize) -> Vec<u32> {
-        let workers = self.workers();
+        let mut workers = self.workers();
+        workers.retain(|&worker| self.serves(worker));
         let place = |_| match workers.len() as u64 {
             0 => 0,
             #[expect(clippy::cast_possible_truncation, reason = "fewer than 64 workers")]

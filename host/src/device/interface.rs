@@ -94,22 +94,36 @@ pub struct InterfaceCounters {
 #[derive(Debug, Default)]
 pub struct TxLock(AtomicU32);
 
+/// Tries to get the queue between two looks at whether that is any use.
+const SPINS: u32 = 1024;
 /// Nobody has the queue.
 const FREE: u32 = 0;
 /// A thread that was given up has it, and may never give it back.
 const STUCK: u32 = u32::MAX;
 
 impl TxLock {
-    /// Runs `send` alone, for `thread`; `None` if whoever has the queue was given up.
-    pub fn with<R>(&self, thread: u32, send: impl FnOnce() -> R) -> Option<R> {
+    /// Runs `send` alone, for `thread`; `None` if whoever has the queue was given up, or `give_up`
+    /// says so, which is asked with how often it was asked before.
+    pub fn with<R>(
+        &self,
+        thread: u32,
+        give_up: impl Fn(u32) -> bool,
+        send: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let mut spins = 0_u32;
         // Acquire and release: what the last sender did to the queue is seen.
         while let Err(owner) =
             self.0.compare_exchange_weak(FREE, thread + 1, Ordering::Acquire, Ordering::Relaxed)
         {
-            if owner == STUCK {
+            spins = spins.wrapping_add(1);
+            if owner == STUCK || (spins.is_multiple_of(SPINS) && give_up(spins / SPINS)) {
                 return None;
             }
-            std::hint::spin_loop();
+            if spins.is_multiple_of(SPINS) {
+                std::thread::yield_now(); // Whoever has it may not be running.
+            } else {
+                std::hint::spin_loop();
+            }
         }
         let result = send();
         self.0.store(FREE, Ordering::Release); // Also if the thread was given up: it came back.
@@ -304,13 +318,15 @@ mod tests {
     #[test]
     fn a_queue_whose_sender_was_given_up_refuses_others_until_it_comes_back() {
         let lock = TxLock::default();
-        assert_eq!(lock.with(1, || 7), Some(7));
+        let wait = |_| false;
+        assert_eq!(lock.with(1, wait, || 7), Some(7));
         assert!(!lock.give_up(1), "it does not have the queue");
-        let inside = lock.with(1, || {
+        let inside = lock.with(1, wait, || {
+            assert_eq!(lock.with(2, |asked| asked == 3, || ()), None, "it waits for so long");
             assert!(!lock.give_up(2) && lock.give_up(1));
-            lock.with(2, || ())
+            lock.with(2, wait, || ())
         });
         assert_eq!(inside, Some(None));
-        assert_eq!(lock.with(2, || 8), Some(8));
+        assert_eq!(lock.with(2, wait, || 8), Some(8));
     }
 }

@@ -11,13 +11,20 @@ use gristmill_abi::{
 };
 
 use super::Interface;
-use crate::graph::{
-    PlanNext, Severity,
-    node::{Code, Maker},
+use crate::{
+    engine::Thread,
+    graph::{
+        PlanNext, Severity,
+        node::{Code, Maker},
+    },
 };
 
 /// How often the device is offered packets that it did not take, before they are dropped.
 const TRIES: u32 = 4;
+
+/// How often main finds a queue taken, 1024 tries and a yield each, before its packets are dropped:
+/// tens of milliseconds.
+const MAIN_WAITS: u32 = 1024;
 
 const DOWN: u16 = 0;
 const FULL: u16 = 1;
@@ -101,7 +108,14 @@ impl Output {
     /// becomes of the others.
     fn send(&self, ctx: *mut ThreadCtx, packets: &[u32]) -> (usize, u16) {
         let lock = &self.interface.tx_locks[self.queue as usize];
-        let sent = lock.with(self.thread, || {
+        // Main gives threads up, so it does not wait for one that may have to be; and a thread that was
+        // given up while it waits does not begin to send.
+        let give_up = |asked| match self.thread {
+            0 => asked >= MAIN_WAITS,
+            // SAFETY: the host lent the context for the dispatch.
+            _ => unsafe { Thread::is_given_up(ctx) },
+        };
+        let sent = lock.with(self.thread, give_up, || {
             let ops = &self.interface.ops;
             let mut sent = 0;
             for _ in 0..TRIES {

@@ -128,8 +128,11 @@ impl Host {
             let (Some(fd), Some(node)) = (fd, node) else {
                 return Err(InterfaceError::NoQueue { name, queues: interface.rx_fds.len() });
             };
-            if let Some(thread) = change.thread.filter(|&thread| self.files(thread).is_none()) {
+            if let Some(thread) = change.thread.filter(|&thread| !self.serves(thread)) {
                 return Err(InterfaceError::NoThread { name, thread });
+            }
+            if change.thread.is_some() && self.stuck_interfaces.lock().contains(&change.interface) {
+                return Err(InterfaceError::Stuck(name));
             }
             if let Some(mode) = change.mode.filter(|&mode| fd < 0 && mode != RxMode::Polling) {
                 return Err(InterfaceError::NoDescriptor { name, mode });
@@ -151,11 +154,18 @@ impl Host {
     pub(super) fn watch_queues(&self, queues: &[Watched]) -> Result<(), InterfaceError> {
         for (at, queue) in queues.iter().enumerate() {
             let done = self.files(queue.thread).map_or(Err(rustix::io::Errno::NOENT), |files| {
+                let mut watches = self.rx_watches.lock();
+                let count = watches.entry((queue.thread, queue.fd)).or_insert(0);
+                *count += 1;
+                if *count > 1 {
+                    return Ok(()); // It is, until a batch that watches it no more is in force.
+                }
                 // SAFETY: the device keeps its descriptor open as long as it lives.
                 let fd = unsafe { BorrowedFd::borrow_raw(queue.fd) };
                 files.watch().add(fd, queue.mark.token(), Interest::READ)
             });
             if let Err(source) = done {
+                self.rx_watches.lock().remove(&(queue.thread, queue.fd));
                 self.unwatch_queues(&queues[..at]);
                 return Err(InterfaceError::Watch {
                     thread: queue.thread,
@@ -170,7 +180,15 @@ impl Host {
     /// Has descriptors wake their threads no more.
     pub(super) fn unwatch_queues(&self, queues: &[Watched]) {
         for queue in queues {
-            let Some(files) = self.files(queue.thread) else { continue }; // It went with its thread.
+            let mut watches = self.rx_watches.lock();
+            let Some(count) = watches.get_mut(&(queue.thread, queue.fd)) else { continue };
+            *count -= 1;
+            if *count > 0 {
+                continue;
+            }
+            watches.remove(&(queue.thread, queue.fd));
+            drop(watches);
+            let Some(files) = self.files(queue.thread) else { continue };
             // SAFETY: the device keeps its descriptor open as long as it lives.
             let fd = unsafe { BorrowedFd::borrow_raw(queue.fd) };
             if let Err(error) = files.watch().remove(fd) {

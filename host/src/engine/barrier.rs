@@ -175,8 +175,14 @@ impl BarrierGate {
             worker.ring();
         }
         if let Err(late) = self.await_workers(clock, workers, asked) {
-            self.stamp(&clock.lock().release());
+            let now = {
+                let mut clock = clock.lock();
+                clock.close(); // Those that parked had done so by now.
+                self.stamp(&clock.release());
+                clock.read()
+            };
             self.gate.open();
+            self.hold_down.lock().released(workers, now.since(asked), now);
             self.ledger.add_late(what, plugin);
             return Err(late);
         }

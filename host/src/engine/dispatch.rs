@@ -6,6 +6,8 @@
 //! turn of the loop.
 #![expect(unsafe_code, reason = "calls the nodes' entries, which get the thread by address")]
 
+use std::sync::atomic::Ordering;
+
 use gristmill_abi::{
     buffer::{Header, LINE_SHIFT},
     frame::{
@@ -106,7 +108,7 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
     if n == 0 {
         this.frames.set_len(frame, raw.n as usize); // An input node filled it.
     }
-    if this.shared.watch.leave_node() && this.shared.fence.is_closed() {
+    if this.shared.leave_node() && this.shared.fence.is_closed() {
         this.go_into_exile(index, frame, result); // It was given up meanwhile.
         return;
     }
@@ -174,12 +176,14 @@ impl Thread {
         self.cache.free(&held);
         if let Some(slot) = self.runtime.slot(index) {
             // Main has counted what it saw the node be handed.
-            let counted = u64::from(self.shared.fence.packets());
-            slot.counts.stats.lost.add((held.len() as u64).wrapping_sub(counted));
+            let counted = i64::from(self.shared.fence.packets());
+            let lost = held.len().cast_signed() as i64 - counted;
+            slot.counts.stats.lost.fetch_add(lost, Ordering::Relaxed);
         }
         self.inbox = Default::default(); // Its own is main's now.
         let none = Box::new(Runtime::empty());
         self.exiled = Some(std::mem::replace(&mut self.runtime, none));
+        self.shared.quit.store(true, Ordering::SeqCst); // It does not come to the barrier again.
     }
 
     /// The watchdog has told of the dispatch that ends now.
@@ -340,6 +344,14 @@ impl Thread {
             }
             self.frames.free(frame);
         }
+    }
+
+    /// Frees the packets that are under way.
+    pub(super) fn free_packets(&mut self) {
+        let mut held = Vec::new();
+        self.frames.empty(|packets| held.extend_from_slice(packets));
+        self.pending.clear();
+        self.cache.free(&held);
     }
 
     /// Whether nothing is under way: true at the top of every turn.

@@ -121,9 +121,6 @@ pub struct FilesReport {
 /// The descriptors that one thread's poller watches for others.
 pub struct Files {
     thread: ThreadIndex,
-    /// Generation of a new place: a thread of the same index may have had others, which plugins
-    /// still name.
-    first: u32,
     watch: Watch,
     table: Mutex<Table>,
     /// A function has ended.
@@ -155,8 +152,9 @@ struct File {
     report: FileReport,
 }
 
-/// Pollers that there have been.
-static THREADS: AtomicU32 = AtomicU32::new(0);
+/// Descriptors that were ever watched, by all threads: a thread of the same index may have had others,
+/// which plugins still name.
+static WATCHED: AtomicU32 = AtomicU32::new(0);
 /// How many closed descriptors are remembered.
 const CLOSED: usize = 16;
 /// Bit of the tokens that are ours; the host's own are small numbers or very large ones.
@@ -190,9 +188,7 @@ impl fmt::Debug for Files {
 impl Files {
     /// No descriptors, to be watched by the poller of `thread`.
     pub fn new(thread: ThreadIndex, watch: Watch) -> Self {
-        let first =
-            THREADS.fetch_add(1, Ordering::Relaxed).wrapping_mul(1 << 16) & (GENERATIONS - 1);
-        Self { thread, first, watch, table: Mutex::default(), ended: Condvar::new() }
+        Self { thread, watch, table: Mutex::default(), ended: Condvar::new() }
     }
 
     /// The poller's own handle, for descriptors of the host that have a token.
@@ -213,16 +209,23 @@ impl Files {
         let mut table = self.table.lock();
         let free = table.free.pop();
         let place = free.unwrap_or_else(|| {
-            table.places.push(Place { generation: self.first, file: None });
+            table.places.push(Place { generation: 0, file: None });
             u32::try_from(table.places.len() - 1).expect("fewer descriptors than 2^32")
         });
-        let id = FileId { place, generation: table.places[place as usize].generation };
+        let generation = WATCHED.fetch_add(1, Ordering::Relaxed) & (GENERATIONS - 1);
+        let id = FileId { place, generation };
         if let Err(error) = self.watch.add(fd.as_fd(), Token(id.number()), interest) {
             table.free.push(place);
             return Err(error);
         }
+        table.places[place as usize].generation = generation;
         table.places[place as usize].file = Some(File { fd, functions, name: shared_name, report });
         Ok(id)
+    }
+
+    /// Whether a descriptor is watched. Any thread.
+    pub fn has(&self, id: FileId) -> bool {
+        self.table.lock().file(id).is_some()
     }
 
     /// Watches a descriptor for something else from now on. Any thread.
@@ -356,7 +359,6 @@ impl Table {
     fn take(&mut self, id: FileId) -> Option<File> {
         self.file(id)?;
         let place = &mut self.places[id.place as usize];
-        place.generation = (place.generation + 1) % GENERATIONS;
         self.free.push(id.place);
         place.file.take()
     }

@@ -120,7 +120,8 @@ impl Handoff {
         self.ring_size.store(vectors, Ordering::Relaxed);
     }
 
-    /// Opens the ring of a thread that is about to run; one that it had is closed. Packets left in
+    /// Opens the ring of a thread that is about to run; one that it had is closed. No node chooses the
+    /// thread before [`admit`](Self::admit). Packets left in
     /// the ring when its end is dropped go back to `pool`.
     ///
     /// # Panics
@@ -139,8 +140,8 @@ impl Handoff {
         self.open.fetch_and(!(1 << thread), Ordering::Relaxed);
     }
 
-    /// Nodes may choose the thread again.
-    pub fn restore(&self, thread: u32) {
+    /// Nodes may choose the thread, or may again: it runs.
+    pub fn admit(&self, thread: u32) {
         self.open.fetch_or(1 << thread, Ordering::Relaxed);
     }
 
@@ -172,14 +173,12 @@ impl Handoff {
 
     fn exchange(&self, thread: u32, new: Option<Destination>) {
         let mut destinations = self.destinations.lock();
-        let (bit, is_open) = (1 << thread, new.is_some());
+        let (bit, is_open) = (1_u64 << thread, new.is_some());
         let old = std::mem::replace(&mut destinations[thread as usize], new);
         if let Some(old) = old {
             old.ring.close();
         }
-        if is_open {
-            self.open.fetch_or(bit, Ordering::Relaxed);
-        } else {
+        if !is_open {
             self.open.fetch_and(!bit, Ordering::Relaxed);
         }
         // Release, and under the lock: who sees the number finds what it counts.

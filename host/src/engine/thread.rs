@@ -159,6 +159,13 @@ impl ThreadShared {
         self.watch.next();
     }
 
+    /// The node has returned; whether there is something to look at.
+    #[inline(always)]
+    pub(super) fn leave_node(&self) -> bool {
+        self.node.store(NO_NODE, Ordering::Relaxed);
+        self.watch.leave_node()
+    }
+
     #[inline(always)]
     pub(super) fn leave(&self) {
         self.node.store(NO_NODE, Ordering::Relaxed);
@@ -282,6 +289,12 @@ impl Thread {
         &self.inbox
     }
 
+    /// Whether it was given up, and came back.
+    #[inline(always)]
+    pub(super) fn is_exiled(&self) -> bool {
+        self.exiled.is_some()
+    }
+
     /// Why the input that runs was dispatched.
     #[inline(always)]
     pub fn reason(&self) -> Reason {
@@ -329,6 +342,16 @@ impl Thread {
         }
         self.sched.expire(Nanos(self.ctx.now_ns), &mut due);
         due
+    }
+
+    /// Whether main has given up the thread of this context. Cost: a lock.
+    ///
+    /// # Safety
+    /// `ctx` is what the host handed to a node on this thread.
+    pub unsafe fn is_given_up(ctx: *const ThreadCtx) -> bool {
+        // SAFETY: `ctx` is the first field of a `Thread`; no reference to all of it is made.
+        let shared = unsafe { &(*ctx.cast::<Self>()).shared };
+        shared.fence.is_closed()
     }
 
     /// The thread whose context a node was given.

@@ -144,14 +144,20 @@ impl Watch {
         self.flags.fetch_or(FENCED, Ordering::Relaxed);
     }
 
+    /// Whether main fences the thread, or thinks of it.
+    fn is_fenced(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & FENCED != 0
+    }
+
     /// And did not.
     pub(super) fn lower_fence(&self) {
         self.flags.fetch_and(!FENCED, Ordering::Relaxed);
     }
 
-    /// The piece that hangs, if one does.
+    /// The piece that hangs, if the thread is at it still.
     pub(super) fn hung(&self) -> Option<u64> {
-        self.hung.load(Ordering::Acquire).checked_sub(1)
+        let hung = self.hung.load(Ordering::Acquire).checked_sub(1)?;
+        (self.piece() == hung).then_some(hung)
     }
 
     /// A turn of the loop begins.

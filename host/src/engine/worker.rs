@@ -5,7 +5,7 @@ use std::{fmt, io, sync::Arc, sync::atomic::Ordering, thread::JoinHandle};
 
 use gristmill_abi::host::HostTable;
 use plugin_api::ThreadIndex;
-use rustix::thread::{CpuSet, gettid, sched_setaffinity};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
 use super::{
     Scheduling, Thread, ThreadShared,
@@ -48,8 +48,21 @@ pub struct Setup {
     pub watchdog: Option<Arc<Watchdog>>,
     /// The cores of the workers, by index from 1.
     pub cores: Vec<u32>,
+    /// Where workers may run that have no core; `None` if nobody was pinned.
+    pub allowed: Option<CpuSet>,
     /// How the kernel schedules the workers.
     pub scheduling: Scheduling,
+}
+
+/// Where workers may run that have no core of their own: wherever the process may, but for main's core,
+/// if there is another. To be asked before main is pinned.
+pub fn allowed_beside(main_core: Option<u32>) -> Option<CpuSet> {
+    let mut allowed = sched_getaffinity(None).ok()?;
+    let main_core = main_core? as usize;
+    if allowed.count() > 1 {
+        allowed.unset(main_core);
+    }
+    Some(allowed)
 }
 
 /// The address of a thread's own part.
@@ -65,13 +78,14 @@ impl Own {
         self.0
     }
 
-    /// Ends it.
+    /// Ends it; packets that it has under way are freed.
     ///
     /// # Safety
     /// Its loop has ended, and the host has forgotten it or will, without looking at it.
     pub unsafe fn end(self) {
         // SAFETY: `Setup::make` made it; by the caller's promise it is nobody's.
-        drop(unsafe { Box::from_raw(self.0) });
+        let mut thread = unsafe { Box::from_raw(self.0) };
+        thread.free_packets();
     }
 }
 
@@ -101,16 +115,15 @@ impl Setup {
 
     /// Notes on which kernel thread and CPU the calling thread runs, and has it looked after.
     pub fn enter(&self, shared: &Arc<ThreadShared>, cpu: Option<u32>) -> LookedAfter {
-        if let Some(cpu) = cpu {
-            let mut set = CpuSet::new();
-            set.set(cpu as usize);
-            match sched_setaffinity(None, &set) {
-                Ok(()) => shared.cpu.store(cpu.saturating_add(1), Ordering::Relaxed),
-                Err(error) => {
-                    let text =
-                        format!("thread {} is not pinned to CPU {cpu}: {error}", shared.index);
-                    self.host.log.write(Level::Warn, "threads", &text);
-                }
+        match self.place(shared.index, cpu) {
+            Ok(()) => {
+                let known = cpu.map_or(0, |cpu| cpu.saturating_add(1));
+                shared.cpu.store(known, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let cpu = cpu.map_or_else(|| "any CPU".to_owned(), |cpu| format!("CPU {cpu}"));
+                let text = format!("thread {} is not placed on {cpu}: {error}", shared.index);
+                self.host.log.write(Level::Warn, "threads", &text);
             }
         }
         set_current_thread(shared.index);
@@ -118,7 +131,20 @@ impl Setup {
         let looked_after = LookedAfter::new(self.host, shared, self.watchdog.as_deref());
         let tid = gettid().as_raw_nonzero().get().unsigned_abs();
         shared.tid.store(tid, Ordering::Relaxed);
+        self.host.handoff.admit(shared.index);
         looked_after
+    }
+
+    /// Places the calling thread on a CPU; a worker without one wherever the process may run, but for
+    /// main's own CPU, which main has pinned itself to before it starts workers.
+    fn place(&self, index: u32, cpu: Option<u32>) -> rustix::io::Result<()> {
+        let mut set = CpuSet::new();
+        match (cpu, &self.allowed) {
+            (Some(cpu), _) => set.set(cpu as usize),
+            (None, Some(allowed)) if index != 0 => set = *allowed,
+            (None, _) => return Ok(()),
+        }
+        sched_setaffinity(None, &set)
     }
 
     /// Makes worker `index` and starts it.

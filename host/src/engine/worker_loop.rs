@@ -63,6 +63,9 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
+        if this.is_exiled() {
+            break; // Its timers and descriptors are others' now.
+        }
         let index = ThreadIndex(this.shared.index);
         if expire_timers(host, index, now) > 0 {
             this.stay_awake();

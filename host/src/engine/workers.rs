@@ -10,7 +10,7 @@
 //! once it has stopped. Its index may be used again when it has ended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -26,7 +26,7 @@ use crate::{
     control::Control,
     device::InterfaceError,
     graph::{NodeIndex, PlanError},
-    host::{GraphError, Host},
+    host::{GraphError, Host, ThreadHandle},
     log::Level,
     time::Nanos,
 };
@@ -66,6 +66,8 @@ struct Leaving {
     worker: Worker,
     /// The node that does not come back.
     stuck_in: Option<String>,
+    /// The interface whose device it is stuck in.
+    interface: Option<u32>,
 }
 
 /// A row of `show threads` for a thread that is not in service.
@@ -156,7 +158,7 @@ impl Control {
         }
         let mut started = Vec::new();
         while self.workers.len() < wanted {
-            match self.workers.start() {
+            match self.start_worker() {
                 Ok(index) => started.push(index),
                 Err(error) => {
                     self.dismiss(&started);
@@ -164,26 +166,38 @@ impl Control {
                 }
             }
         }
-        for &index in &started {
-            self.host.notify(notice::THREAD_ADDED, index.into());
-        }
         let surplus = (self.workers.len() - wanted) as usize;
         let dismissed: Vec<u32> =
             self.workers.serving.keys().rev().take(surplus).copied().collect();
         // From the next stop on no packet is on its way to them but what is in their rings.
         dismissed.iter().for_each(|&index| self.host.handoff.retire(index));
-        let staying = |index: &&u32| !dismissed.contains(index);
-        let staying: Vec<u32> = self.workers.serving.keys().filter(staying).copied().collect();
-        let placed = self.host.balance_queues(&staying, &BTreeSet::new());
-        let stop = || Ok(self.host.stop_workers(Caller::host("workers"), |_| ()).map(|_| ())?);
-        if let Err(error) = placed.and_then(|()| if dismissed.is_empty() { Ok(()) } else { stop() })
-        {
-            dismissed.iter().for_each(|&index| self.host.handoff.restore(index));
+        let mut staying = self.workers.serving.keys().copied().collect::<Vec<_>>();
+        staying.retain(|index| !dismissed.contains(index));
+        if let Err(error) = self.balance_before(&staying, !dismissed.is_empty()) {
+            dismissed.iter().for_each(|&index| self.host.handoff.admit(index));
             self.dismiss(&started);
             return Err(WorkersError::Place(error));
         }
         self.dismiss(&dismissed);
         self.await_ends(&dismissed)
+    }
+
+    /// Spreads the queues over `staying`; if others are to go, the workers are stopped at any rate.
+    fn balance_before(&self, staying: &[u32], others_go: bool) -> Result<(), InterfaceError> {
+        let moved = self.host.balance_queues(staying)?;
+        if others_go && !moved {
+            self.host.stop_workers(Caller::host("workers"), |_| ())?;
+        }
+        Ok(())
+    }
+
+    /// Starts one more worker and tells plugins of it.
+    fn start_worker(&mut self) -> Result<u32, WorkersError> {
+        let index = self.workers.start()?;
+        // The start-up barrier is for this one too.
+        self.host.gate.await_start(u32::try_from(self.host.workers().len()).unwrap_or(u32::MAX));
+        self.host.notify(notice::THREAD_ADDED, index.into());
+        Ok(index)
     }
 
     /// Has workers end that have no queues.
@@ -192,11 +206,16 @@ impl Control {
             let Some(worker) = self.workers.serving.remove(index) else { continue };
             self.host.handoff.close(*index); // It forwards what it has, and nothing comes after.
             worker.quit();
-            self.workers.leaving.insert(*index, Leaving { worker, stuck_in: None });
+            self.workers
+                .leaving
+                .insert(*index, Leaving { worker, stuck_in: None, interface: None });
         }
     }
 
     fn await_ends(&mut self, dismissed: &[u32]) -> Result<(), WorkersError> {
+        if self.host.gate.is_held() {
+            return Ok(()); // They wait for the start-up to end, and end then.
+        }
         let asked = self.host.now();
         let mut spins = 0;
         let late = |workers: &Workers| {
@@ -218,7 +237,8 @@ impl Control {
     #[inline]
     pub fn tend_threads(&mut self) {
         if self.host.thread_news.load(Ordering::Relaxed) {
-            self.host.thread_news.store(false, Ordering::Relaxed);
+            // An exchange, sequentially consistent: what is told from here on is found in the next turn.
+            self.host.thread_news.swap(false, Ordering::SeqCst);
             self.give_up_stuck();
             self.reap();
         }
@@ -227,22 +247,25 @@ impl Control {
     /// Takes workers out of service whose nodes do not come back, and starts others in their place.
     #[cold]
     fn give_up_stuck(&mut self) {
-        let hung = |(&index, worker): (&u32, &Worker)| Some((index, worker.shared.watch.hung()?));
-        let hung: Vec<(u32, u64)> = self.workers.serving.iter().filter_map(hung).collect();
-        let mut untouchable = BTreeSet::new();
+        let leaving = self.workers.leaving.iter().filter(|(_, leaving)| leaving.stuck_in.is_none());
+        let leaving = leaving.map(|(index, leaving)| (index, &leaving.worker));
+        let all = self.workers.serving.iter().chain(leaving);
+        let hung = all.filter_map(|(&index, worker)| Some((index, worker.shared.watch.hung()?)));
+        let hung: Vec<(u32, u64)> = hung.collect();
+        if hung.is_empty() {
+            return;
+        }
         let mut given_up = Vec::new();
         for (index, piece) in hung {
-            if let Some((node, inbox)) = self.give_up(index, piece) {
-                untouchable.extend(self.host.interface_of_input(node));
+            if let Some(inbox) = self.give_up(index, piece) {
                 given_up.push((index, inbox));
             }
         }
         for (index, inbox) in given_up {
-            let other = self.workers.start().inspect_err(|error| {
+            let other = self.start_worker().inspect_err(|error| {
                 self.host.log.error("threads", error.to_string());
             });
             if let Ok(other) = other {
-                self.host.notify(notice::THREAD_ADDED, other.into());
                 let text = format!("worker {other} takes the place of worker {index}");
                 self.host.log.write(Level::Notice, "threads", text);
             }
@@ -254,17 +277,18 @@ impl Control {
             }
         }
         let serving: Vec<u32> = self.workers.serving.keys().copied().collect();
-        if let Err(error) = self.host.balance_queues(&serving, &untouchable) {
+        if let Err(error) = self.host.balance_queues(&serving) {
+            // The next `set workers`, or the next thread that is given up, places them.
             self.host.log.error("threads", WorkersError::Place(error).to_string());
-            self.host.tell_thread_news(); // In the next turn, again.
         }
     }
 
-    /// Fences a worker if it is still at `piece`; the node that it is in, and what others have handed
-    /// to it.
-    fn give_up(&mut self, index: u32, piece: u64) -> Option<(NodeIndex, Option<Inbox>)> {
-        let worker = self.workers.serving.get(&index)?;
-        let shared = Arc::clone(&worker.shared);
+    /// Fences a worker if it is still at `piece`, and gives what is its own to another; what others have
+    /// handed to it.
+    fn give_up(&mut self, index: u32, piece: u64) -> Option<Option<Inbox>> {
+        let all = self.workers.serving.get(&index);
+        let all = all.or_else(|| Some(&self.workers.leaving.get(&index)?.worker));
+        let shared = Arc::clone(&all?.shared);
         let node = shared.node()?;
         match shared.fence.close(&shared.watch, piece) {
             Ok(true) => {}
@@ -275,7 +299,8 @@ impl Control {
                 return None;
             }
         }
-        let worker = self.workers.serving.remove(&index)?;
+        let worker = self.workers.serving.remove(&index);
+        let worker = worker.or_else(|| Some(self.workers.leaving.remove(&index)?.worker))?;
         worker.quit();
         let lost = shared.fence.packets();
         let stuck_in = self.host.describe_node(node).unwrap_or_default();
@@ -283,20 +308,29 @@ impl Control {
             "worker {index} is given up: {stuck_in} does not come back; {lost} packets lost"
         );
         self.host.log.error("threads", text);
-        self.workers.leaving.insert(index, Leaving { worker, stuck_in: Some(stuck_in) });
-        self.hand_on(index);
-        let inbox = self.host.give_up_thread(index, node, lost.into());
-        Some((node, inbox))
+        let interface = self.host.interface_of_input(node);
+        self.host.stuck_interfaces.lock().extend(interface);
+        let stuck_in = Some(stuck_in);
+        self.workers.leaving.insert(index, Leaving { worker, stuck_in, interface });
+        let handle = self.host.give_up_thread(index, node, lost.into())?;
+        self.hand_on(&handle);
+        #[expect(unsafe_code, reason = "takes what a fenced thread does not touch any more")]
+        // SAFETY: the fence of the thread is closed.
+        Some(unsafe { handle.inbox.take() })
     }
 
-    /// Gives a thread's timers and descriptors to another.
-    fn hand_on(&self, index: u32) {
+    /// Gives the timers and descriptors of a thread that was forgotten to another.
+    fn hand_on(&self, thread: &ThreadHandle) {
         let heir = self.workers.serving.keys().next().copied().unwrap_or(0);
+        self.hand_timers_on(thread.shared.index, heir);
+        self.host.hand_files_on(thread, heir);
+        self.host.ring(heir);
+    }
+
+    fn hand_timers_on(&self, index: u32, heir: u32) {
         if let Err(error) = self.host.timers.leave(ThreadIndex(index), ThreadIndex(heir)) {
             self.host.log.error("threads", format!("timers of worker {index} stay: {error}"));
         }
-        self.host.hand_files_on(index, heir);
-        self.host.ring(heir);
     }
 
     /// Forgets the workers whose threads have ended.
@@ -313,10 +347,18 @@ impl Control {
             .filter_map(|index| Some((index, self.workers.leaving.remove(&index)?)))
             .collect();
         for (index, leaving) in &ended {
-            if leaving.stuck_in.is_none() {
-                self.hand_on(*index);
+            if let Some(handle) = self.host.remove_thread(*index) {
+                self.hand_on(&handle);
             }
-            self.host.remove_thread(*index);
+            if leaving.stuck_in.is_some() {
+                // Its node may have started timers on it since it was given up.
+                let heir = self.workers.serving.keys().next().copied().unwrap_or(0);
+                self.hand_timers_on(*index, heir);
+                self.host.ring(heir);
+            }
+            if let Some(interface) = leaving.interface {
+                self.host.stuck_interfaces.lock().remove(&interface);
+            }
         }
         // What is compiled now leaves them out, so their instances end with their runtimes.
         let forgot = self.host.change_graph(Caller::host("workers"), |_| Ok::<_, PlanError>(()));
@@ -325,7 +367,7 @@ impl Control {
                 format!("nodes of workers that have ended stay until the next change: {error}");
             self.host.log.write(Level::Warn, "threads", text);
         }
-        for (index, Leaving { worker, stuck_in }) in ended {
+        for (index, Leaving { worker, stuck_in, .. }) in ended {
             // SAFETY: its loop has ended, and the host has forgotten the address.
             unsafe { worker.join().end() };
             let why = if stuck_in.is_some() { "came back and has ended" } else { "has ended" };
@@ -337,14 +379,12 @@ impl Control {
 
 impl Host {
     /// The barrier and new runtimes leave a thread out, and nobody waits for it at a transmit queue.
-    /// What it lost in `node` is counted; what others have handed to it is for another thread.
-    #[expect(unsafe_code, reason = "takes what a fenced thread does not touch any more")]
-    fn give_up_thread(&self, index: u32, node: NodeIndex, lost: u64) -> Option<Inbox> {
+    /// What it lost in `node` is counted.
+    fn give_up_thread(&self, index: u32, node: NodeIndex, lost: i64) -> Option<ThreadHandle> {
         let (_, instances) = self.running_graph();
         if let Some(instance) = instances.on(node, index) {
-            instance.counts.stats.lost.add(lost); // The thread's own, which is inside the node.
+            instance.counts.stats.lost.fetch_add(lost, Ordering::Relaxed);
         }
-        self.handoff.retire(index);
         let handle = self.remove_thread(index)?;
         for interface in self.interfaces.read().iter() {
             for (queue, lock) in interface.tx_locks.iter().enumerate() {
@@ -357,8 +397,7 @@ impl Host {
                 }
             }
         }
-        // SAFETY: the fence of the thread is closed.
-        unsafe { handle.inbox.take() }
+        Some(handle)
     }
 
     /// The interface that `node` is the input of.

@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -187,7 +187,8 @@ pub struct NodeStats {
     /// Packets dropped because the node sent them to a next it does not have.
     pub bad_next: Counter,
     /// Packets that went with the thread, which was given up because the node did not come back.
-    pub lost: Counter,
+    /// Written by main, and by the thread should it come back; the two need not come in this order.
+    pub lost: AtomicI64,
 }
 
 /// What one node counted on one thread. An allocation of its own, which outlives the instance: a

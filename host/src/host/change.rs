@@ -70,7 +70,20 @@ struct Staged {
 }
 
 /// While it lives, a batch is open; its end, by a panic too, discards the batch.
-struct OpenBatch<'a>(&'a Host);
+#[derive(Debug)]
+pub struct OpenBatch<'a>(&'a Host);
+
+impl OpenBatch<'_> {
+    /// Puts the collected changes in force.
+    ///
+    /// # Errors
+    /// As of [`Host::change_graph`]; then they are discarded.
+    pub fn commit(self, caller: Caller) -> Result<Pause, GraphError> {
+        let host = self.0;
+        mem::forget(self);
+        host.commit_batch(caller)
+    }
+}
 
 impl Drop for OpenBatch<'_> {
     fn drop(&mut self) {
@@ -113,13 +126,15 @@ impl Host {
         caller: Caller,
         changes: impl FnOnce() -> Result<R, E>,
     ) -> Result<(R, Pause), E> {
-        if !self.begin_batch() {
-            return Ok((changes()?, Pause::default()));
-        }
-        let open = OpenBatch(self);
+        let Some(batch) = self.open_batch() else { return Ok((changes()?, Pause::default())) };
         let result = changes()?;
-        mem::forget(open);
-        Ok((result, self.commit_batch(caller)?))
+        Ok((result, batch.commit(caller)?))
+    }
+
+    /// Collects changes from now on, until what is given is committed or dropped; `None` if they are
+    /// being collected already.
+    pub fn open_batch(&self) -> Option<OpenBatch<'_>> {
+        self.begin_batch().then_some(OpenBatch(self))
     }
 
     /// Collects changes from now on, until [`commit_batch`](Self::commit_batch) or

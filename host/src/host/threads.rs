@@ -1,7 +1,11 @@
 //! The forwarding threads as all of the host knows them.
 #![expect(unsafe_code, reason = "a thread's own part is reached by address while it is parked")]
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{GraphError, Host};
 use crate::engine::{
@@ -66,6 +70,7 @@ impl Host {
     /// instances in what is compiled from now on, and the barrier does not wait for it.
     pub fn remove_thread(&self, index: u32) -> Option<ThreadHandle> {
         self.handoff.close(index);
+        self.rx_watches.lock().retain(|&(thread, _), _| thread != index);
         self.threads.write().remove(&index)
     }
 
@@ -77,6 +82,12 @@ impl Host {
     /// Indices of the workers.
     pub fn workers(&self) -> Vec<u32> {
         self.threads.read().keys().copied().filter(|&index| index != 0).collect()
+    }
+
+    /// Whether a thread is there and is not to end.
+    pub fn serves(&self, index: u32) -> bool {
+        let threads = self.threads.read();
+        threads.get(&index).is_some_and(|thread| !thread.shared.quit.load(Ordering::Relaxed))
     }
 
     /// The shared part of a thread.
@@ -135,12 +146,28 @@ impl Host {
             .collect()
     }
 
-    /// Has `heir` watch the descriptors of thread `index`, which serves them no more. Main.
-    pub fn hand_files_on(&self, index: u32, heir: u32) {
-        let (Some(from), Some(to)) = (self.files(index), self.files(heir)) else { return };
-        let handed_on = from.hand_on(&to);
+    /// Has `heir` watch the descriptors of a thread that was forgotten and serves them no more. Main.
+    pub fn hand_files_on(&self, thread: &ThreadHandle, heir: u32) {
+        let Some(to) = self.files(heir) else { return };
+        // Locked meanwhile: whoever looks for one of them finds it on either side, or waits.
         let mut moved = self.moved_files.lock();
+        let index = thread.shared.index;
+        let handed_on = thread.files.hand_on(&to);
         moved.extend(handed_on.into_iter().map(|(old, new)| ((index, old), (heir, new))));
+        // Of those that are watched no more, nobody asks; there is an end to the others.
+        let is_there =
+            |&(thread, id): &(u32, FileId)| self.files(thread).is_some_and(|files| files.has(id));
+        let at = |moved: &BTreeMap<_, _>, mut at: (u32, FileId)| {
+            while let Some(&next) = moved.get(&at) {
+                at = next;
+            }
+            at
+        };
+        let keys: Vec<_> = moved.keys().copied().collect();
+        let gone: Vec<_> = keys.into_iter().filter(|&key| !is_there(&at(&moved, key))).collect();
+        for key in &gone {
+            moved.remove(key);
+        }
     }
 
     /// Where the descriptor is that was `id` of thread `thread` when its plugin was told.

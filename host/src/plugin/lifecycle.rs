@@ -276,9 +276,13 @@ impl Control {
 
     /// As [`revoke`](Self::revoke), with one stop of the workers for all that is in the graph.
     fn revoke_at_once(&mut self, owner: Owner) {
-        let opened = self.host.begin_batch();
+        let batch = self.host.open_batch();
         self.revoke(owner);
-        if opened && let Err(reason) = self.host.commit_batch(Caller::of(owner, "unload")) {
+        let done = batch.map_or_else(
+            || Ok(Pause::default()),
+            |batch| batch.commit(Caller::of(owner, "unload")),
+        );
+        if let Err(reason) = done {
             let text = format!("nodes stay behind: {reason}");
             self.host.log.write(Level::Error, "plugin", &text);
         }

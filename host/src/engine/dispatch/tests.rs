@@ -224,7 +224,7 @@ fn interface() -> Arc<Interface> {
         tx_queues: 1,
     };
     let interface = Interface::new(0, new, ops, Vec::new(), Arc::new(LinkNews::default()));
-    interface.admin_up.store(true, std::sync::atomic::Ordering::Relaxed);
+    interface.admin_up.store(true, Ordering::Relaxed);
     Arc::new(interface)
 }
 
@@ -337,7 +337,7 @@ fn a_device_that_panics_or_is_down_loses_no_buffer() {
     assert_eq!(interface.sum(|thread| &thread.tx_packets), 2);
 
     let (mut bench, interface) = send(0, &[]);
-    interface.admin_up.store(false, std::sync::atomic::Ordering::Relaxed);
+    interface.admin_up.store(false, Ordering::Relaxed);
     let sent = bench.run("test0-output", 3);
     assert_eq!((bench.dropped("test0-output", 0), bench.in_use()), (3, 0), "{sent:?}");
 }

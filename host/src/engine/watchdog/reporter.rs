@@ -117,7 +117,7 @@ impl Reporter {
             if self.held.len() <= at {
                 self.held.resize(at + 1, None);
             }
-            if thread.watch.hung() == Some(thread.watch.piece()) {
+            if thread.watch.hung().is_some() {
                 self.host.tell_thread_news(); // Main looks itself.
             }
             self.tell_end(at, thread);

@@ -26,7 +26,8 @@ pub(super) struct Sight {
     piece: Option<u64>,
     first: Reading,
     told: bool,
-    given_up: bool,
+    /// When it was last said that it is to be given up.
+    given_up: Option<Nanos>,
 }
 
 /// A piece that is stuck.
@@ -58,10 +59,15 @@ impl Sight {
         Some(Held { first: self.first.now, time, cpu: reading.cpu.since(self.first.cpu) })
     }
 
-    /// Whether the piece that was just looked at has taken so long that it is given up, once.
+    /// Whether the piece that was just looked at has taken so long that it is to be given up; said
+    /// again as long after, should nobody have done so.
     pub(super) fn hangs(&mut self, longest: Nanos, reading: Reading) -> bool {
-        let over = reading.now.since(self.first.now) >= longest && self.has_run(longest, reading);
-        over && !std::mem::replace(&mut self.given_up, true)
+        let since = self.given_up.unwrap_or(self.first.now);
+        let over = reading.now.since(since) >= longest && self.has_run(longest, reading);
+        if over {
+            self.given_up = Some(reading.now);
+        }
+        over
     }
 
     /// Whether it had its chance: else others had the processor, and it may well go on if it gets it.
@@ -131,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_given_up_once_and_only_if_it_had_its_chance() {
+    fn a_piece_is_given_up_once_in_its_time_and_only_if_it_had_its_chance() {
         let hang = Nanos::from_millis(1000);
         let mut sight = Sight::default();
         let mut look = |piece, reading| {
@@ -140,6 +146,7 @@ mod tests {
         };
         assert!(!look(1, at(0, 0, 0)) && !look(1, at(999, 999, 0)));
         assert!(look(1, at(1000, 1000, 0)) && !look(1, at(1005, 1005, 0)));
+        assert!(!look(1, at(1999, 1999, 0)) && look(1, at(2000, 2000, 0)), "nobody did");
         assert!(!look(2, at(2000, 2000, 0)) && !look(2, at(3000, 2499, 0)), "it was not run");
         assert!(look(2, at(3001, 2500, 0)));
         assert!(!look(3, at(4000, 3000, 5)));

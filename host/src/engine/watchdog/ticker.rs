@@ -173,7 +173,8 @@ impl Inner {
         let mut sight = self.sight.get();
         let (longest, reading) = (watch.longest(), reading());
         let held = sight.look(piece, longest, reading);
-        let may_hang = longest.0 != NEVER && self.shared.node().is_some();
+        let in_node = self.shared.node().is_some() && !watch.is_fenced();
+        let may_hang = longest.0 != NEVER && in_node;
         let hang = if may_hang { watch.hang.load(Ordering::Relaxed) } else { NEVER };
         let hangs = sight.hangs(Nanos(hang), reading);
         self.sight.set(sight);

@@ -79,10 +79,24 @@ fn files_of(host: &Host, thread: u32) -> Result<Arc<Files>, FileError> {
     host.files(thread).ok_or(FileError::Thread(thread))
 }
 
-/// The descriptor that a plugin was told to be `id` of `thread`, wherever it is now.
-fn find(host: &Host, thread: u32, id: u64) -> Option<(Arc<Files>, FileId)> {
-    let (thread, id) = host.find_file(thread, FileId::of(id)?);
-    Some((host.files(thread)?, id))
+/// Calls `act` with the descriptor that a plugin was told to be `id` of `thread`, wherever it is now;
+/// again if it went elsewhere meanwhile.
+fn with_file<R>(
+    host: &Host,
+    thread: u32,
+    id: u64,
+    act: impl Fn(&Files, FileId) -> Option<R>,
+) -> Option<R> {
+    let told = FileId::of(id)?;
+    let mut at = host.find_file(thread, told);
+    loop {
+        let done = host.files(at.0).and_then(|files| act(&files, at.1));
+        let now = host.find_file(thread, told);
+        if done.is_some() || now == at {
+            return done;
+        }
+        at = now;
+    }
 }
 
 unsafe extern "C" fn add(
@@ -129,8 +143,8 @@ unsafe extern "C" fn modify(
     let modify = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        let (files, id) = find(host, thread, id).ok_or(FileError::Gone)?;
-        files.modify(id, interest(flags)).map_err(|_| FileError::Gone)
+        let modify = |files: &Files, id| files.modify(id, interest(flags)).ok();
+        with_file(host, thread, id, modify).ok_or(FileError::Gone)
     };
     // SAFETY: the plugin passes room for an error.
     unsafe { answer(error, modify) }
@@ -140,7 +154,7 @@ unsafe extern "C" fn remove(context: *mut c_void, thread: u32, id: u64) -> Statu
     guard(|| {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        let removed = find(host, thread, id).is_some_and(|(files, id)| files.remove(id));
-        if removed { Status::OK } else { Status::FAILED }
+        let removed = with_file(host, thread, id, |files, id| files.remove(id).then_some(()));
+        if removed.is_some() { Status::OK } else { Status::FAILED }
     })
 }
