@@ -5,7 +5,7 @@ use std::{env, hint::black_box, process::Command, sync::Arc};
 
 use gristmill::{
     buffer::{Cache, Pool},
-    engine::{BarrierGate, Thread, ThreadShared, dispatch, poller::Poller},
+    engine::{BarrierGate, Thread, ThreadShared, dispatch, inputs, poller::Poller},
     time::Clock,
 };
 
@@ -78,11 +78,16 @@ impl Bench {
                 this.gate.pause_point(&mut this.thread);
             }
             black_box(this.thread.begin_turn());
+            this.thread.receive_handoff();
             let thread = &raw mut *this.thread;
             // SAFETY: the thread is this program's own, here and below; no reference is in use.
-            unsafe { dispatch::poll_pre_inputs(thread) };
+            unsafe { inputs::poll_pre_inputs(thread) };
             // SAFETY: as above.
-            unsafe { dispatch::poll_inputs(thread) };
+            unsafe { inputs::poll_inputs(thread) };
+            // SAFETY: as above.
+            unsafe { inputs::dispatch_marked(thread) };
+            // SAFETY: as above.
+            unsafe { inputs::dispatch_sched(thread) };
             // SAFETY: as above.
             unsafe { dispatch::dispatch_pending(thread) };
         }

@@ -13,13 +13,15 @@
 //!   same ten nodes in graphs of several sizes. `splice/stalls-beyond`: how many of a million stalls
 //!   are longer than the longest turn of a worker's and the hold. Where it says `undisturbed`, only
 //!   changes count in which the kernel took neither main nor a worker off its processor.
+//! * `ring/HOW-ns-FRAME`, `handoff/HOW-ns-FRAME`: nanoseconds of a packet to another thread, in frames
+//!   of so many: see `handoff.rs`. `same-thread`: what the same packets take without another thread.
 //! * `scaling/..`: millions of packets a second of one and of two forwarding threads; `-per-cpu`:
 //!   for each second that the kernel gave them.
 //! * `ping-us/..` and `idle-percent/..`: microseconds of answers to pings, and hundredths of a core
 //!   that a thread uses while nothing comes, in each mode of a TAP's receive queue.
 //!
 //! `cargo bench --bench threads -- PART...` measures only the parts named: `check`, `barrier`,
-//! `splice`, `scaling`, `rx-mode`.
+//! `splice`, `handoff`, `scaling`, `rx-mode`.
 #![expect(clippy::print_stdout, reason = "a benchmark's results go to standard output")]
 #![expect(clippy::cast_precision_loss, reason = "a figure has a few digits")]
 
@@ -29,6 +31,8 @@ mod barrier;
 mod check;
 mod disturbance;
 mod figures;
+mod handoff;
+mod queues;
 mod rx_mode;
 mod scaling;
 mod splice;
@@ -43,10 +47,11 @@ fn main() {
     if let [check::CHILD, what] = wanted.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         return check::child(what);
     }
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 6] = [
         ("check", check::run),
         ("barrier", barrier::run),
         ("splice", splice::run),
+        ("handoff", handoff::run),
         ("scaling", scaling::run),
         ("rx-mode", rx_mode::run),
     ];
