@@ -92,6 +92,8 @@ pub struct BarrierGate {
     closed: AtomicU64,
     released: AtomicU64,
     hold_down: Mutex<HoldDown>,
+    /// CPUs for main and the workers; seen before any of them is pinned.
+    cpus: usize,
     /// What stops have cost.
     pub ledger: Ledger,
 }
@@ -105,6 +107,7 @@ impl Default for BarrierGate {
             closed: AtomicU64::new(0),
             released: AtomicU64::new(0),
             hold_down: Mutex::default(),
+            cpus: std::thread::available_parallelism().map_or(usize::MAX, usize::from),
             ledger: Ledger::default(),
         }
     }
@@ -167,6 +170,7 @@ impl BarrierGate {
         if self.is_held() {
             return Ok((change(&Barrier(())), Pause::default())); // Inside another stop.
         }
+        self.gate.set_crowded(workers.len() >= self.cpus);
         let held_down = self.hold_down(clock, workers);
         let asked = clock.lock().read();
         // Either a worker sees the request before it sleeps, or `ring` sees that it sleeps.
@@ -216,7 +220,7 @@ impl BarrierGate {
         let (mut waited, mut spins) = (false, 0);
         while hold_down.left(workers, clock.lock().read()) > Nanos(0) {
             waited = true;
-            spin(&mut spins);
+            self.gate.wait(&mut spins);
         }
         waited
     }
@@ -233,7 +237,7 @@ impl BarrierGate {
         let mut at_work = Vec::new();
         let mut spins = 0;
         while self.gate.parked() != wanted {
-            spin(&mut spins);
+            self.gate.wait(&mut spins);
             let now = clock.lock().read();
             let waited = now.since(asked);
             if waited < PATIENCE {

@@ -12,17 +12,21 @@
 
 use crate::sync::{AtomicBool, AtomicU32, Ordering, yield_now};
 
-/// Spins before a waiting thread lets others run: there may be fewer CPUs than threads.
+/// Spins before a waiting thread lets others run.
 #[cfg(not(loom))]
 const SPINS: u32 = 2_000;
 #[cfg(loom)]
 const SPINS: u32 = 1;
+/// The same where there are fewer CPUs than threads: whoever is waited for may need this one.
+const SPINS_CROWDED: u32 = 20;
 
 /// See above.
 #[derive(Debug, Default)]
 pub struct Gate {
     closed: AtomicBool,
     parked: AtomicU32,
+    /// There are fewer CPUs than threads. A hint: nothing depends on when it is seen.
+    crowded: AtomicBool,
 }
 
 impl Gate {
@@ -32,6 +36,17 @@ impl Gate {
     /// either a worker sees it before it sleeps, or whoever rings it afterwards sees that it sleeps.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Says whether there are fewer CPUs than threads. Main.
+    pub fn set_crowded(&self, crowded: bool) {
+        self.crowded.store(crowded, Ordering::Relaxed);
+    }
+
+    /// Waits a little for another thread, and lets others have the CPU: soon, where they need it.
+    pub fn wait(&self, spins: &mut u32) {
+        let crowded = !cfg!(loom) && self.crowded.load(Ordering::Relaxed);
+        spin_up_to(spins, if crowded { SPINS_CROWDED } else { SPINS });
     }
 
     /// How many have parked; what they did before is visible. Main.
@@ -44,7 +59,7 @@ impl Gate {
         self.closed.store(false, Ordering::Release);
         let mut spins = 0;
         while self.parked() != 0 {
-            spin(&mut spins);
+            self.wait(&mut spins);
         }
     }
 
@@ -64,7 +79,7 @@ impl Gate {
         self.parked.fetch_add(1, Ordering::Release);
         let mut spins = 0;
         while self.closed.load(Ordering::Acquire) {
-            spin(&mut spins);
+            self.wait(&mut spins);
         }
     }
 
@@ -76,8 +91,12 @@ impl Gate {
 
 /// Waits a little, and now and then lets others have the CPU.
 pub fn spin(spins: &mut u32) {
-    *spins += 1;
-    if spins.is_multiple_of(SPINS) {
+    spin_up_to(spins, SPINS);
+}
+
+fn spin_up_to(spins: &mut u32, most: u32) {
+    *spins = spins.wrapping_add(1);
+    if spins.is_multiple_of(most) {
         yield_now();
     } else {
         std::hint::spin_loop();
