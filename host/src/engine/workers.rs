@@ -112,6 +112,11 @@ impl Workers {
         u32::try_from(self.serving.len()).unwrap_or(u32::MAX)
     }
 
+    /// How many threads there are, in service or not.
+    fn threads(&self) -> u32 {
+        self.len() + u32::try_from(self.leaving.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether none is in service.
     pub fn is_empty(&self) -> bool {
         self.serving.is_empty()
@@ -148,6 +153,8 @@ impl Control {
     ///
     /// Context: main, outside of nodes.
     ///
+    /// Before all workers have begun, those that are to end do so when the others begin.
+    ///
     /// # Errors
     /// [`WorkersError`]; but for [`WorkersError::Late`] everything is as it was.
     pub fn set_workers(&mut self, wanted: u32) -> Result<(), WorkersError> {
@@ -164,6 +171,7 @@ impl Control {
                 }
             }
         }
+        self.host.gate.await_start(self.workers.threads());
         for &index in &started {
             self.host.notify(notice::THREAD_ADDED, index.into());
         }
@@ -204,6 +212,9 @@ impl Control {
                 |index: &&u32| workers.leaving.get(index).is_some_and(|it| !it.worker.has_ended());
             workers.leaving.keys().find(|index| dismissed.contains(index) && late(index)).copied()
         };
+        if self.host.gate.is_held() {
+            return Ok(()); // They are at the start-up barrier.
+        }
         while late(&self.workers).is_some() && self.host.now().since(asked) < PATIENCE {
             super::gate::spin(&mut spins);
         }
