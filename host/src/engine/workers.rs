@@ -164,16 +164,16 @@ impl Control {
         let mut started = Vec::new();
         while self.workers.len() < wanted {
             match self.workers.start() {
-                Ok(index) => started.push(index),
+                Ok(index) => {
+                    self.host.gate.await_start(self.workers.threads());
+                    self.host.notify(notice::THREAD_ADDED, index.into());
+                    started.push(index);
+                }
                 Err(error) => {
                     self.dismiss(&started);
                     return Err(error);
                 }
             }
-        }
-        self.host.gate.await_start(self.workers.threads());
-        for &index in &started {
-            self.host.notify(notice::THREAD_ADDED, index.into());
         }
         let surplus = (self.workers.len() - wanted) as usize;
         let dismissed: Vec<u32> =
