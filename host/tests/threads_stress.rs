@@ -65,7 +65,8 @@ fn next(random: u64) -> u64 {
 /// A random number below `end`, of the calling thread.
 fn below(end: u64) -> u64 {
     RANDOM.with(|cell| {
-        let seed = if cell.get() == 0 { SEED.fetch_add(0x9e37_79b9, Relaxed) | 1 } else { cell.get() };
+        let seed =
+            if cell.get() == 0 { SEED.fetch_add(0x9e37_79b9, Relaxed) | 1 } else { cell.get() };
         cell.set(next(seed));
         (cell.get() >> 11) % end
     })

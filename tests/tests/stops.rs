@@ -82,7 +82,8 @@ fn leaves_nothing(outcome: &str) {
     };
     let (before, stopped) = (look(&lab), all_stops(&lab));
     let reason = lab.refused(&format!("fixture batch 100 {outcome}"));
-    let expected = if outcome == "give-up" { "given up after all" } else { "the batch was given up" };
+    let expected =
+        if outcome == "give-up" { "given up after all" } else { "the batch was given up" };
     assert!(reason.contains(expected), "{reason}");
     assert_eq!(look(&lab), before);
     assert_eq!(all_stops(&lab), stopped, "and nobody was stopped for it");

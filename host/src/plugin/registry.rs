@@ -102,9 +102,8 @@ pub const KINDS: &[ResourceKind] = &[
             // All of them in one stop.
             let host = control.host;
             let delete = |index| host.delete_interface(index, owner);
-            let deleted = host.batch(Caller::of(owner, "interface"), || {
-                own.into_iter().try_for_each(delete)
-            });
+            let deleted =
+                host.batch(Caller::of(owner, "interface"), || own.into_iter().try_for_each(delete));
             deleted.map(|_| ()).map_err(|error: InterfaceError| error.to_string())
         },
     },
