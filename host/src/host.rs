@@ -97,8 +97,8 @@ pub struct Host {
     pub timers: Timers<HostTimer>,
     /// Processes.
     pub processes: Processes,
-    /// Name and version of a generation that is being loaded: its timers and lines say whose they
-    /// are.
+    /// Name and version of a generation that is being loaded or taken away: its timers, lines and
+    /// stops say whose they are.
     pub loading: Mutex<Option<(Owner, String, String)>>,
     /// Counts generations and queues.
     pub sequence: AtomicU64,

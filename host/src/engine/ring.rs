@@ -149,6 +149,23 @@ impl<T: Send> Producer<T> {
         self.len() == 0
     }
 
+    /// Gives every value in the ring to `look`, the oldest first.
+    ///
+    /// # Safety
+    /// No thread pushes or pops meanwhile.
+    pub unsafe fn look_at_all(&self, mut look: impl FnMut(&T)) {
+        let Ring { head, tail, slots } = &*self.0;
+        let head = head.0.load(Ordering::Relaxed);
+        let tail = tail.0.load(Ordering::Relaxed) & !CLOSED;
+        for at in 0..tail.wrapping_sub(head) {
+            let slot = &slots[head.wrapping_add(at) & (slots.len() - 1)];
+            // SAFETY: nobody uses the slot meanwhile.
+            let value = slot.value.with_mut(|value| unsafe { &*value });
+            // SAFETY: every push has ended, so the value is there.
+            look(unsafe { value.assume_init_ref() });
+        }
+    }
+
     /// How many values the ring has room for.
     pub fn capacity(&self) -> usize {
         self.0.slots.len()

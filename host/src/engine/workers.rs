@@ -150,6 +150,8 @@ impl Control {
     ///
     /// Context: main, outside of nodes.
     ///
+    /// Before all workers have begun, those that are to end do so when the others begin.
+    ///
     /// # Errors
     /// [`WorkersError`]; but for [`WorkersError::Late`] everything is as it was.
     pub fn set_workers(&mut self, wanted: u32) -> Result<(), WorkersError> {

@@ -134,7 +134,8 @@ pub struct PlanNode {
 /// The graph by names. A change is made on a clone and committed whole or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    nodes: Vec<Option<PlanNode>>,
+    /// Shared with the plans it was cloned from and to: a clone costs little for each node.
+    nodes: Vec<Option<Arc<PlanNode>>>,
     names: BTreeMap<Arc<str>, NodeIndex>,
     serial: u64,
     /// Feature arcs by name.
@@ -162,9 +163,9 @@ impl Plan {
         let index = NodeIndex(u32::try_from(free).expect("fewer than 2^32 nodes"));
         self.names.insert(Arc::clone(&node.name), index);
         if free == self.nodes.len() {
-            self.nodes.push(Some(node));
+            self.nodes.push(Some(Arc::new(node)));
         } else {
-            self.nodes[free] = Some(node);
+            self.nodes[free] = Some(Arc::new(node));
         }
         Ok(index)
     }
@@ -193,17 +194,17 @@ impl Plan {
 
     /// The node of that index.
     pub fn node(&self, index: NodeIndex) -> Option<&PlanNode> {
-        self.nodes.get(index.at())?.as_ref()
+        self.nodes.get(index.at())?.as_deref()
     }
 
     /// The node of that index.
     pub fn node_mut(&mut self, index: NodeIndex) -> Option<&mut PlanNode> {
-        self.nodes.get_mut(index.at())?.as_mut()
+        self.nodes.get_mut(index.at())?.as_mut().map(Arc::make_mut)
     }
 
     /// All nodes, in index order.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &PlanNode)> {
-        (0..).map(NodeIndex).zip(&self.nodes).filter_map(|(at, node)| Some((at, node.as_ref()?)))
+        (0..).map(NodeIndex).zip(&self.nodes).filter_map(|(at, node)| Some((at, node.as_deref()?)))
     }
 
     /// One more than the highest index in use.

@@ -110,12 +110,12 @@ impl Control {
         let owner = generation.owner;
         let (name, version) = (generation.name.clone(), generation.version.clone());
         *self.host.loading.lock() = Some((owner, name, version));
-        let done = self.bring_up(&path, &generation, image.declarations());
-        *self.host.loading.lock() = None;
-        let (pause, spliced_at) = done.inspect_err(|_| {
+        let done = self.bring_up(&path, &generation, image.declarations()).inspect_err(|_| {
             self.host.discard_batch();
             self.revoke(owner);
-        })?;
+        });
+        *self.host.loading.lock() = None;
+        let (pause, spliced_at) = done?;
         let ended = self.host.now();
         let report = LoadReport {
             name: generation.name.clone(),
@@ -234,7 +234,10 @@ impl Control {
         // Its threads are waited for while it stops: none of them may wait for main then.
         self.host.close_calls(generation.owner);
         generation.stop();
-        self.revoke_at_once(generation.owner);
+        let (version, owner) = (generation.version.clone(), generation.owner);
+        *self.host.loading.lock() = Some((owner, name.to_owned(), version));
+        self.revoke_at_once(owner);
+        *self.host.loading.lock() = None;
         self.plugins.remove(name);
         let parked = self.host.processes.parked(generation.owner);
         if parked > 0 {

@@ -3,6 +3,7 @@
 
 use crate::{
     control::Control,
+    device::InterfaceError,
     engine::Caller,
     graph::{Owner, PlanError},
     host::current_thread,
@@ -98,9 +99,12 @@ pub const KINDS: &[ResourceKind] = &[
                 let own = interfaces.iter().filter(|interface| interface.owner == owner);
                 own.map(|interface| interface.index).collect()
             };
-            own.into_iter().try_for_each(|index| {
-                control.host.delete_interface(index, owner).map_err(|error| error.to_string())
-            })
+            // All of them in one stop.
+            let host = control.host;
+            let delete = |index| host.delete_interface(index, owner);
+            let deleted =
+                host.batch(Caller::of(owner, "interface"), || own.into_iter().try_for_each(delete));
+            deleted.map(|_| ()).map_err(|error: InterfaceError| error.to_string())
         },
     },
     ResourceKind {

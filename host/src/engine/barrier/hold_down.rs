@@ -42,12 +42,13 @@ impl HoldDown {
         left
     }
 
-    /// Whether a worker moved packets in half of its turns or more since it was released.
+    /// Whether a worker moved packets in half of its turns or more since it was released, or is
+    /// still in the first one: that is long where there are many packets.
     fn is_busy(&self, worker: &ThreadShared) -> bool {
         let Some(then) = self.turns.get(&worker.index) else { return false };
         let now = turns(worker);
         let [all, idle] = [0, 1].map(|at| now[at].wrapping_sub(then[at]));
-        all > 0 && idle * 2 <= all
+        if all == 0 { !worker.sleeps_now() } else { idle * 2 <= all }
     }
 }
 
@@ -83,7 +84,15 @@ mod tests {
     #[test]
     fn idle_workers_can_be_stopped_at_once() {
         assert_eq!(after(5_000, [10, 10], [20, 16], 0), 0);
-        assert_eq!(after(5_000, [10, 10], [10, 10], 0), 0, "it sleeps");
+    }
+
+    #[test]
+    fn a_worker_in_its_first_turn_is_busy_unless_it_sleeps() {
+        assert_eq!(after(5_000, [10, 10], [10, 10], 0), 15_000);
+        let (mut hold_down, asleep) = (HoldDown::default(), worker(10, 10));
+        asleep.announce_sleep();
+        hold_down.released(&[worker(10, 10)], Nanos(5_000), Nanos(1_000_000));
+        assert_eq!(hold_down.left(&[asleep], Nanos(1_000_000)), Nanos(0));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use std::{cell::UnsafeCell, fmt, sync::Arc};
 
-use super::{PER_TURN, Received, Vector};
+use super::{Handoff, PER_TURN, Received, Vector};
 use crate::{
     buffer::Pool,
-    engine::{ring::Consumer, thread::Thread},
+    engine::{Barrier, ring::Consumer, thread::Thread},
     graph::runtime::Runtime,
 };
 
@@ -71,6 +71,20 @@ impl InboxPlace {
     pub(crate) unsafe fn take(&self) -> Option<Inbox> {
         // SAFETY: by the caller's promise this is nobody else's.
         unsafe { &mut *self.0.get() }.take()
+    }
+}
+
+impl Handoff {
+    /// Packets that wait in the rings that are open; exact, for all threads stand.
+    ///
+    /// Context: main. Cost: O(vectors in the rings).
+    pub fn waiting(&self, _: &Barrier) -> usize {
+        let mut packets = 0;
+        for destination in self.destinations.lock().iter().flatten() {
+            // SAFETY: workers push and pop in their turns, and are parked; main is here.
+            unsafe { destination.ring.look_at_all(|vector| packets += vector.indices().len()) };
+        }
+        packets
     }
 }
 

@@ -294,7 +294,8 @@ fn a_thread_that_goes_takes_nothing_more_and_what_it_had_is_freed() {
     let world = World::new(RING_SIZE);
     let (mut main, worker) = (world.thread(0), world.thread(1));
     assert_eq!(world.handoff.open_threads().load(Ordering::Relaxed), 0, "none runs yet");
-    [0, 1].map(|thread| world.handoff.admit(thread));
+    world.handoff.admit(0);
+    world.handoff.admit(1);
     assert_eq!(world.handoff.open_threads().load(Ordering::Relaxed), 0b11);
     hand(&world, &mut main, 100, SINK, WORKER);
     world.handoff.close(1);
