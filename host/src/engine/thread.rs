@@ -36,6 +36,7 @@ use crate::{
         node::Attention,
         runtime::Runtime,
     },
+    sync::Padded,
     time::{Cycles, Nanos, ThreadClock},
 };
 
@@ -71,8 +72,10 @@ pub struct ThreadShared {
     /// What its watchdog sees.
     pub watch: Watch,
     /// What others marked.
-    interrupts: Interrupts<Mark>,
-    sleep: SleepState,
+    interrupts: Padded<Interrupts<Mark>>,
+    /// On lines of its own, as what follows: others read it for each vector that they hand over, while
+    /// the thread writes what is above for each dispatch.
+    sleep: Padded<SleepState>,
     doorbell: Arc<OwnedFd>,
 }
 
@@ -97,22 +100,22 @@ impl ThreadShared {
             node: AtomicU32::new(NO_NODE),
             fence: Fence::default(),
             watch: Watch::default(),
-            interrupts: Interrupts::new(),
-            sleep: SleepState::new(),
+            interrupts: Padded(Interrupts::new()),
+            sleep: Padded(SleepState::new()),
             doorbell: Arc::new(doorbell),
         })
     }
 
     /// Wakes the thread if it sleeps. Any thread, after it left there what it rings for.
     pub fn ring(&self) {
-        if self.sleep.is_announced() {
+        if self.sleep.0.is_announced() {
             self.ring_anyway();
         }
     }
 
     /// Has the thread dispatch a node in its next turn. Any thread.
     pub fn mark(&self, mark: Mark) {
-        self.interrupts.mark(mark);
+        self.interrupts.0.mark(mark);
         self.ring();
     }
 
@@ -129,7 +132,7 @@ impl ThreadShared {
 
     /// The thread is about to sleep; whatever would ring it must be looked at after this.
     pub fn announce_sleep(&self) {
-        self.sleep.announce();
+        self.sleep.0.announce();
     }
 
     /// Whether its loop has begun and not ended.
@@ -139,12 +142,12 @@ impl ThreadShared {
 
     /// Whether it sleeps, or is about to, as far as another thread can tell.
     pub fn sleeps_now(&self) -> bool {
-        self.sleep.is_announced()
+        self.sleep.0.is_announced()
     }
 
     /// The thread is awake.
     pub fn awake(&self) {
-        self.sleep.awake();
+        self.sleep.0.awake();
     }
 
     /// The node it is in, as far as another thread can tell.
@@ -315,14 +318,14 @@ impl Thread {
 
     /// Whether something waits to be dispatched. Also looks at what others marked.
     pub(super) fn is_marked(&self) -> bool {
-        !self.marks.is_empty() || self.shared.interrupts.any() || self.runtime.is_new
+        !self.marks.is_empty() || self.shared.interrupts.0.any() || self.runtime.is_new
     }
 
     /// Puts what others marked to what is marked here, each but once; how much it is.
     #[inline]
     pub(super) fn take_marks(&mut self) -> usize {
-        if self.shared.interrupts.any() {
-            self.shared.interrupts.take(&mut self.taken);
+        if self.shared.interrupts.0.any() {
+            self.shared.interrupts.0.take(&mut self.taken);
             self.marks.append(&mut self.taken);
         }
         if self.marks.len() > 1 {
