@@ -29,7 +29,8 @@ pub enum NodeKind {
     /// was called last, with an empty frame to put packets into; the first time at once.
     ///
     /// To within 10 us, never too early; a thread that sleeps wakes up for it. Who did not ask is
-    /// called again only when marked, see [`Host::interrupt`](crate::Host::interrupt).
+    /// called again only when marked, see [`Host::interrupt`](crate::Host::interrupt); and so if it
+    /// panics before it has asked.
     Sched,
 }
 
