@@ -97,6 +97,7 @@ fn loaded_in_turn(workers: u32) {
         // To see whether the workers come, and to take the nodes out.
         assert_eq!(own("unload"), Some(2 * times), "{what}: an unload is two: {stops:?}");
     }
+    assert_eq!(stops.values().sum::<u64>(), 3 * loads as u64, "{what}: and no more: {stops:?}");
     lab.finish();
 }
 

@@ -99,6 +99,9 @@ pub const KINDS: &[ResourceKind] = &[
                 let own = interfaces.iter().filter(|interface| interface.owner == owner);
                 own.map(|interface| interface.index).collect()
             };
+            if own.is_empty() {
+                return Ok(());
+            }
             // All of them in one stop.
             let host = control.host;
             let delete = |index| host.delete_interface(index, owner);
