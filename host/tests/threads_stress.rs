@@ -174,7 +174,9 @@ impl Stress {
     /// Every buffer is free, in a ring, or kept.
     fn balance(&self, host: &Host, barrier: &Barrier) {
         let kept: usize = KEPT.iter().map(|kept| kept.lock().len()).sum();
-        let (waiting, in_use) = (host.handoff.waiting(barrier), host.pool.in_use());
+        // A splice leaves with main what it received for it, until main's next frames.
+        let waiting = host.handoff.waiting(barrier) + host.packets_under_way(barrier);
+        let in_use = host.pool.in_use();
         let books = format!(
             "seed {}, step {:?}: {in_use} in use, {waiting} in rings, {kept} kept",
             self.seed, self.steps

@@ -354,6 +354,12 @@ impl Thread {
         self.cache.free(&held);
     }
 
+    /// Packets that are under way: none at the top of a turn, but where a splice has received what was
+    /// handed to the thread.
+    pub fn packets_under_way(&self) -> usize {
+        self.frames.packets_in_all()
+    }
+
     /// Whether nothing is under way: true at the top of every turn.
     pub fn is_settled(&self) -> bool {
         self.pending.is_empty() && self.frames.in_use() == 0

@@ -59,6 +59,12 @@ impl Frames {
         }
     }
 
+    /// Packets in all frames.
+    pub fn packets_in_all(&self) -> usize {
+        // SAFETY: `grow` leaked them, and `self` is borrowed.
+        self.all.iter().map(|frame| unsafe { frame.as_ref() }.n).sum()
+    }
+
     /// Frames in use.
     pub fn in_use(&self) -> usize {
         self.all.len() - self.free.len()

@@ -63,6 +63,8 @@ pub(super) struct Graph {
 /// Collected changes, and what depends on whether they are put in force.
 struct Staged {
     plan: Plan,
+    /// There are any.
+    changed: bool,
     /// In order.
     done: Vec<Step>,
     /// To be taken from the end.
@@ -145,7 +147,7 @@ impl Host {
             return false;
         }
         let plan = graph.plan.clone();
-        graph.staged = Some(Staged { plan, done: Vec::new(), undone: Vec::new() });
+        graph.staged = Some(Staged { plan, changed: false, done: Vec::new(), undone: Vec::new() });
         true
     }
 
@@ -155,8 +157,11 @@ impl Host {
     /// As of [`change_graph`](Self::change_graph); then they are discarded.
     pub fn commit_batch(&self, caller: Caller) -> Result<Pause, GraphError> {
         let Some(staged) = self.graph.lock().staged.take() else { return Ok(Pause::default()) };
-        let Staged { plan, done, undone } = staged;
-        let pause = self.put_in_force(caller, plan).inspect_err(|_| self.take_back(undone))?;
+        let Staged { plan, changed, done, undone } = staged;
+        let pause = match changed {
+            true => self.put_in_force(caller, plan).inspect_err(|_| self.take_back(undone))?,
+            false => Pause::default(), // Nobody is stopped for nothing.
+        };
         done.into_iter().for_each(|step| step(self));
         Ok(pause)
     }
@@ -204,7 +209,7 @@ impl Host {
         let mut plan = self.plan();
         let result = change(&mut plan)?;
         if let Some(staged) = &mut self.graph.lock().staged {
-            staged.plan = plan;
+            (staged.plan, staged.changed) = (plan, true);
             return Ok(result);
         }
         self.put_in_force(caller, plan)?;

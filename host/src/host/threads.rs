@@ -9,7 +9,7 @@ use std::{
 
 use super::{GraphError, Host};
 use crate::engine::{
-    Caller, Thread, ThreadShared,
+    Barrier, Caller, Thread, ThreadShared,
     files::{FileId, FileReport, Files},
     handoff::InboxPlace,
     mark::Mark,
@@ -77,6 +77,15 @@ impl Host {
     /// The shared parts of all threads, main first.
     pub fn threads(&self) -> Vec<Arc<ThreadShared>> {
         self.threads.read().values().map(|thread| Arc::clone(&thread.shared)).collect()
+    }
+
+    /// Packets in the frames of all threads, which stand: what a splice has received for them.
+    ///
+    /// Context: main, outside of nodes.
+    pub fn packets_under_way(&self, _: &Barrier) -> usize {
+        let threads = self.threads.read();
+        // SAFETY: workers are parked, and this is main, outside of nodes.
+        threads.values().map(|thread| unsafe { &*thread.thread }.packets_under_way()).sum()
     }
 
     /// Indices of the workers.
