@@ -264,16 +264,11 @@ impl Control {
     /// Forgets the workers whose threads have ended.
     #[expect(unsafe_code, reason = "ends what belonged to threads that have ended")]
     fn reap(&mut self) {
-        let ended =
-            |(&index, leaving): (&u32, &Leaving)| leaving.worker.has_ended().then_some(index);
-        let ended: Vec<u32> = self.workers.leaving.iter().filter_map(ended).collect();
+        let ended = |_: &u32, leaving: &mut Leaving| leaving.worker.has_ended();
+        let ended: Vec<(u32, Leaving)> = self.workers.leaving.extract_if(.., ended).collect();
         if ended.is_empty() {
             return;
         }
-        let ended: Vec<(u32, Leaving)> = ended
-            .into_iter()
-            .filter_map(|index| Some((index, self.workers.leaving.remove(&index)?)))
-            .collect();
         for (index, leaving) in &ended {
             if let Some(handle) = self.host.remove_thread(*index) {
                 self.hand_on(&handle);
@@ -295,12 +290,16 @@ impl Control {
                 format!("nodes of workers that have ended stay until the next change: {error}");
             self.host.log.write(Level::Warn, "threads", text);
         }
+        let was_in_device = ended.iter().any(|(_, leaving)| leaving.interface.is_some());
         for (index, Leaving { worker, stuck_in, .. }) in ended {
             // SAFETY: its loop has ended, and the host has forgotten the address.
             unsafe { worker.join().end() };
             let why = if stuck_in.is_some() { "came back and has ended" } else { "has ended" };
             self.host.log.write(Level::Notice, "threads", format!("worker {index} {why}"));
             self.host.notify(notice::THREAD_REMOVED, index.into());
+        }
+        if was_in_device {
+            self.balance(); // The queues that had to stay with it are nobody's now.
         }
     }
 }

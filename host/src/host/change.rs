@@ -271,9 +271,8 @@ impl Host {
     }
 
     /// Gives each thread its new runtime. The old ones, which no thread knows any more, are
-    /// dropped after the workers go on.
-    /// Where nodes go that have handed packets to other threads, those on their way go on as they
-    /// would have.
+    /// dropped after the workers go on. Where nodes go that have handed packets to other threads,
+    /// those on their way go on as they would have.
     fn splice(
         &self,
         caller: Caller,

@@ -26,18 +26,14 @@ impl Control {
         }
         let mut given_up = Vec::new();
         for (index, piece) in hung {
+            let served = self.workers.serving.contains_key(&index);
             if let Some(inbox) = self.give_up(index, piece) {
-                given_up.push((index, inbox));
+                given_up.push((index, served, inbox));
             }
         }
-        for (index, inbox) in given_up {
-            let other = self.start_worker().inspect_err(|error| {
-                self.host.log.error("threads", error.to_string());
-            });
-            if let Ok(other) = other {
-                let text = format!("worker {other} takes the place of worker {index}");
-                self.host.log.write(Level::Notice, "threads", text);
-            }
+        for (index, served, inbox) in given_up {
+            let other = if served { self.replace(index) } else { None };
+            let other = other.or_else(|| self.workers.serving.keys().next().copied());
             let lost =
                 inbox.map_or(0, |left| self.host.handoff.rescue(index, left, other.unwrap_or(0)));
             if lost > 0 {
@@ -45,6 +41,21 @@ impl Control {
                 self.host.log.error("threads", text);
             }
         }
+        self.balance();
+    }
+
+    /// Starts a worker in the place of `index`.
+    fn replace(&mut self, index: u32) -> Option<u32> {
+        let other = self.start_worker();
+        let other = other.inspect_err(|error| self.host.log.error("threads", error.to_string()));
+        let other = other.ok()?;
+        let text = format!("worker {other} takes the place of worker {index}");
+        self.host.log.write(Level::Notice, "threads", text);
+        Some(other)
+    }
+
+    /// Spreads the queues over the workers that are in service.
+    pub(super) fn balance(&self) {
         let serving: Vec<u32> = self.workers.serving.keys().copied().collect();
         if let Err(error) = self.host.balance_queues(&serving) {
             // The next `set workers`, or the next thread that is given up, places them.
