@@ -1,24 +1,31 @@
 //! Packets of a frame to other threads.
 
+use core::mem::MaybeUninit;
+
 use gristmill_abi::frame::{FRAME_SIZE, PER_PACKET, TAKEN};
 
 use super::{Frame, prefetch_ahead};
 use crate::{Handoff, NextNodes, Packet, To};
 
-/// Packets of a frame that leave the thread.
+/// Room for a value of each packet. Not cleared, which would cost a frame of few packets more than all
+/// the rest.
+type Room<T> = [MaybeUninit<T>; FRAME_SIZE];
+
+/// Packets of a frame that leave the thread: the first `n` places of each are written.
 struct Leaving {
     n: usize,
     /// Where each was in the frame.
-    places: [u16; FRAME_SIZE],
-    indices: [u32; FRAME_SIZE],
-    nexts: [u16; FRAME_SIZE],
-    threads: [u16; FRAME_SIZE],
+    places: Room<u16>,
+    indices: Room<u32>,
+    nexts: Room<u16>,
+    threads: Room<u16>,
 }
 
 impl Leaving {
     fn new() -> Self {
-        let none = [0; FRAME_SIZE];
-        Self { n: 0, places: none, indices: [0; FRAME_SIZE], nexts: none, threads: none }
+        let none = [const { MaybeUninit::uninit() }; FRAME_SIZE];
+        let indices = [const { MaybeUninit::uninit() }; FRAME_SIZE];
+        Self { n: 0, places: none, indices, nexts: none, threads: none }
     }
 }
 
@@ -58,10 +65,10 @@ impl<N: NextNodes> Frame<'_, N> {
             let n = leaving.n;
             #[expect(clippy::cast_possible_truncation, reason = "below 256")]
             let place = at as u16;
-            leaving.places[n] = place;
-            leaving.indices[n] = index;
-            leaving.nexts[n] = next;
-            leaving.threads[n] = u16::try_from(thread.0).unwrap_or(u16::MAX);
+            leaving.places[n].write(place);
+            leaving.indices[n].write(index);
+            leaving.nexts[n].write(next);
+            leaving.threads[n].write(u16::try_from(thread.0).unwrap_or(u16::MAX));
             leaving.n += 1;
         }
         if leaving.n == 0 {
@@ -75,21 +82,23 @@ impl<N: NextNodes> Frame<'_, N> {
         let n = leaving.n.min(FRAME_SIZE);
         #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
         let count = n as u32;
-        // SAFETY: as many of each, of packets of this frame; context and node are those the node
+        // SAFETY: the first `n` of each are written, of packets of this frame; context and node are those the node
         // was given.
         let sent = unsafe {
             (handoff.service.hand_off)(
                 handoff.context,
                 self.ctx,
                 self.node,
-                leaving.indices.as_ptr(),
-                leaving.nexts.as_ptr(),
-                leaving.threads.as_ptr(),
+                leaving.indices.as_ptr().cast(),
+                leaving.nexts.as_ptr().cast(),
+                leaving.threads.as_ptr().cast(),
                 count,
             )
         };
         let nexts = self.nexts();
-        for &place in &leaving.places[..n] {
+        for place in &leaving.places[..n] {
+            // SAFETY: the first `n` are written.
+            let place = unsafe { place.assume_init() };
             nexts[usize::from(place)] = TAKEN;
         }
         self.taken = true;
