@@ -136,7 +136,7 @@ impl Host {
     /// Collects changes from now on, until what is given is committed or dropped; `None` if they are
     /// being collected already.
     pub fn open_batch(&self) -> Option<OpenBatch<'_>> {
-        self.begin_batch().then_some(OpenBatch(self))
+        self.begin_batch().then(|| OpenBatch(self)) // Not made, and so not dropped, inside another.
     }
 
     /// Collects changes from now on, until [`commit_batch`](Self::commit_batch) or
