@@ -2,61 +2,26 @@
 #![expect(unsafe_code, reason = "counts what the allocator is asked for")]
 #![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+mod counting;
 
+use std::sync::{Arc, atomic::Ordering};
+
+use counting::COUNT;
 use gristmill::{
     buffer::{Cache, Pool},
     device::error_drop,
     engine::{Handoff, Thread, ThreadShared, dispatch::dispatch_pending, poller::Poller},
     graph::{
-        NodeIndex, NodeKind, Owner, Plan, PlanNext, PlanNode, Severity,
+        NodeIndex, Owner, Plan, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
-        node::{Code, Stateless},
+        node::Code,
         plan::ERROR_DROP,
     },
     time::{Clock, VirtualTime},
 };
 
-struct Counting;
-
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: as the system's, which it calls.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: by the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: by the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 fn node(name: &str, nexts: Vec<PlanNext>) -> PlanNode {
-    PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner: Owner::HOST,
-        kind: NodeKind::Internal,
-        code: Code { entry: error_drop, maker: Arc::new(Stateless) },
-        nexts,
-        counters: Vec::new(),
-        threads: None,
-        wakes: false,
-    }
+    PlanNode::new(name, Owner::HOST, Code::stateless(error_drop), nexts)
 }
 
 /// Two threads of one graph, in which a node can drop, and that node.

@@ -1,37 +1,16 @@
 //! Once a process has run for a while, events, times and turns allocate nothing.
 #![expect(unsafe_code, reason = "counts what the allocator is asked for")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicU64, Ordering},
-};
+mod counting;
 
+use std::sync::atomic::Ordering;
+
+use counting::COUNT;
 use gristmill::{
     graph::Owner,
     process::{Body, Ending, Processes, Request, Restart, Spec},
     time::{Clock, Nanos, VirtualTime},
 };
-
-struct Counting;
-
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: as the system's, which it calls.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: by the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: by the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const MS: Nanos = Nanos(1_000_000);
 
