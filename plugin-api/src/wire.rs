@@ -21,7 +21,7 @@ use core::{error, fmt};
 pub use arp::Arp;
 pub use checksum::Checksum;
 pub use ethernet::{EtherType, Ethernet};
-pub use flow::{FlowSense, flow_hash, ip4_flow_hash};
+pub use flow::{FlowSense, flow_hash, fold, ip4_flow_hash};
 pub use icmp4::Icmp4;
 pub use ipv4::{Ipv4, Ipv4Mut, Protocol};
 pub use mac::{InvalidMacAddress, MacAddress};

@@ -87,10 +87,12 @@ fn hash([a, b]: [u64; 2]) -> u32 {
     low.max(1)
 }
 
-/// The 128-bit product, its halves exclusive-ored.
+/// The 128-bit product, its halves exclusive-ored: mixes two words into one, as hash functions do.
+///
+/// Cost: a multiplication.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
-fn fold(a: u64, b: u64) -> u64 {
+pub fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
 }

@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use plugin_api::wire::{Ipv4, Protocol};
+use plugin_api::wire::{Ipv4, Protocol, fold};
 
 /// Bits of [`Key::bits`] that are used of its second word.
 const REST_BITS: u32 = 40;
@@ -115,14 +115,6 @@ impl Seed {
         let mixed = fold(key.addresses ^ self.0[0], key.rest ^ self.0[1]);
         fold(mixed, 0xa076_1d64_78bd_642f) as u32
     }
-}
-
-/// The 128-bit product, its halves exclusive-ored.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product >> 64) as u64 ^ product as u64
 }
 
 /// IPv4 packets, for the tests of this crate.
