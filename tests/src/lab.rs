@@ -363,6 +363,20 @@ pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// Waits for something, half a minute at most; whether it came true.
+pub fn until(mut done: impl FnMut() -> bool) -> bool {
+    let began = now();
+    loop {
+        if done() {
+            return true;
+        }
+        if now() - began > PATIENCE {
+            return false;
+        }
+        pause(Duration::from_millis(10));
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

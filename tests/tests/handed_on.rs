@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use gristmill_tests::{Build, Lab, Traffic, lab::pause, traffic};
+use gristmill_tests::{
+    Build, Lab, Traffic,
+    lab::{pause, until},
+    traffic,
+};
 
 /// Nanoseconds between two beats of the fixture's timer.
 const PERIOD: u64 = 2_000_000;
@@ -29,17 +33,6 @@ fn notices(lab: &Lab) -> String {
 /// The thread that watches the pipe.
 fn watcher(lab: &Lab) -> Option<u64> {
     lab.run("show files").find("Name", "fixture-pipe").map(|row| row.count("Thread"))
-}
-
-/// Waits for something; whether it came true.
-fn until(mut done: impl FnMut() -> bool) -> bool {
-    for _ in 0..2000 {
-        if done() {
-            return true;
-        }
-        pause(Duration::from_millis(10));
-    }
-    false
 }
 
 /// Timer and pipe go on: each beat in its time, and each number after the one before.

@@ -59,8 +59,10 @@ fn calls_from_threads_and_nodes_run_on_main_in_order_and_end_when_their_plugin_g
             words.nth(1).and_then(|word| word.parse::<u64>().ok()).expect("a number")
         };
         assert!(word("ran") <= word("sent"), "{line}");
-        // The plugin's own and those of a node on each thread, and no call's.
-        assert_eq!(word("owners"), u64::from(workers) + 2, "{line}");
+        // The plugin's own and those of a node on each thread, each of which may be about to call; the
+        // calls that waited, of which there were many, hold nothing any more.
+        let nodes = u64::from(workers) + 1;
+        assert!((nodes + 1..=2 * nodes + 1).contains(&word("owners")), "{line}");
         assert!(counted(&lab, "discarded") > 0);
         traffic.flows();
         traffic.stop_whole();

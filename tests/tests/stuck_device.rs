@@ -1,9 +1,7 @@
 //! A worker that does not come back from a device: what the device has stays with it, and the rest of
 //! the host goes on.
 
-use std::time::Duration;
-
-use gristmill_tests::{Build, Lab, Traffic, lab::pause, traffic};
+use gristmill_tests::{Build, Lab, Traffic, lab::until, traffic};
 
 /// A host that gives a worker up after 300 ms, with an interface that can hang.
 fn lab() -> Lab {
@@ -14,17 +12,6 @@ fn lab() -> Lab {
     lab.run("fixture create stuck");
     lab.run("set interface state stuck0 up");
     lab
-}
-
-/// Waits for something; whether it came true.
-fn until(mut done: impl FnMut() -> bool) -> bool {
-    for _ in 0..1000 {
-        if done() {
-            return true;
-        }
-        pause(Duration::from_millis(10));
-    }
-    false
 }
 
 fn threads(lab: &Lab) -> Vec<u64> {

@@ -1,8 +1,8 @@
 //! Workers come and go while packets flow: none is missing and none comes twice.
 
-use std::time::Duration;
+use std::fs;
 
-use gristmill_tests::{Build, Lab, Traffic, lab::pause, traffic};
+use gristmill_tests::{Build, Lab, Traffic, lab::until, traffic};
 use rustix::process::Signal;
 
 fn lab(workers: u32) -> Lab {
@@ -69,17 +69,6 @@ fn as_many_workers_as_there_can_be_and_no_more() {
     lab.finish();
 }
 
-/// Waits for something; whether it came true.
-fn until(mut done: impl FnMut() -> bool) -> bool {
-    for _ in 0..1000 {
-        if done() {
-            return true;
-        }
-        pause(Duration::from_millis(10));
-    }
-    false
-}
-
 /// A host that gives a worker up after 300 ms.
 fn hasty() -> Lab {
     let config = "[host]\ntrust-writable-plugins = true\n[watchdog]\nhang-ms = 300\n";
@@ -129,4 +118,34 @@ fn a_host_ends_while_a_worker_is_stuck() {
     let log = lab.log();
     assert!(log.contains("lost with workers that are stuck"), "{log}");
     assert!(log.contains("worker 1 is given up: node \"fixture-hang\" of fixture-hang"), "{log}");
+}
+
+/// CPUs that a thread of a host may run on, as the kernel lists them.
+fn allowed(lab: &Lab, thread: usize) -> String {
+    let tid = lab.run("show threads").rows()[thread].count("TID");
+    let path = format!("/proc/{}/task/{tid}/status", lab.pid());
+    let status = fs::read_to_string(&path).expect("a thread of a host that runs has a status");
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.unwrap_or_else(|| panic!("{path} lists no CPUs: {status}")).trim().to_owned()
+}
+
+#[test]
+fn threads_run_where_and_as_the_configuration_says_and_those_without_a_core_beside_main() {
+    let all = fs::read_to_string("/proc/self/status").unwrap();
+    if !all.contains("Cpus_allowed_list:\t0-") {
+        return; // On one CPU there is no other.
+    }
+    let host = "[host]\ntrust-writable-plugins = true\nscheduler-policy = \"batch\"\n";
+    let pinned = format!("{host}main-core = 0\ncorelist-workers = \"1\"\n");
+    let lab = Lab::options().config(&pinned).start();
+    let policies = |lab: &Lab| -> Vec<String> {
+        let threads = lab.run("show threads");
+        threads.rows().iter().map(|row| row.text("Policy").to_owned()).collect()
+    };
+    assert_eq!(policies(&lab), ["other", "batch"]);
+    assert_eq!([0, 1].map(|thread| allowed(&lab, thread)), ["0", "1"]);
+    lab.run("set workers 2"); // More than there are cores for.
+    assert!(!allowed(&lab, 2).starts_with('0'), "{}", allowed(&lab, 2));
+    assert_eq!(policies(&lab), ["other", "batch", "batch"]);
+    lab.finish();
 }
