@@ -27,13 +27,13 @@ use crate::{
         Interfaces, LinkNews, PuntState, Thresholds, error_drop, error_punt, netlink::LinkWatcher,
     },
     engine::{
-        BarrierGate, Caller, Handoff, Pause, Rpc,
+        BarrierGate, Caller, Handoff, Rpc,
         files::FileId,
         handoff::{CONGESTION, HandedOff, NODE_GONE},
     },
     graph::{
-        NodeKind, Owner, PlanNext, PlanNode, Severity,
-        node::{Code, NodeCounts, Stateless},
+        Owner, PlanNext, PlanNode, Severity,
+        node::{Code, NodeCounts},
         plan::{ERROR_DROP, ERROR_PUNT},
     },
     log::Log,
@@ -117,8 +117,6 @@ pub struct Host {
     main: ThreadId,
     /// Main is running nodes.
     in_nodes: AtomicBool,
-    /// Most recent splice: what it cost.
-    last_pause: Mutex<Pause>,
 }
 
 impl fmt::Debug for Host {
@@ -163,23 +161,11 @@ impl Host {
             graph: Mutex::default(),
             main: std::thread::current().id(),
             in_nodes: AtomicBool::new(false),
-            last_pause: Mutex::default(),
             punt,
         };
         let (punt_code, punt_nexts) = error_punt(&host.punt);
-        let drop_code = Code { entry: error_drop, maker: Arc::new(Stateless) };
-        let built_in = |name: &str, code, nexts| PlanNode {
-            name: name.into(),
-            serial: 0,
-            epoch: 0,
-            owner: Owner::HOST,
-            kind: NodeKind::Internal,
-            code,
-            nexts,
-            counters: Vec::new(),
-            threads: None,
-            wakes: false,
-        };
+        let drop_code = Code::stateless(error_drop);
+        let built_in = |name: &str, code, nexts| PlanNode::new(name, Owner::HOST, code, nexts);
         let made = host.change_graph(Caller::host("start"), |plan| {
             plan.add_node(built_in(ERROR_DROP, drop_code, Vec::new()))?;
             plan.add_node(built_in(ERROR_PUNT, punt_code, punt_nexts))

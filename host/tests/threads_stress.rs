@@ -12,10 +12,7 @@
 
 use std::{
     cell::Cell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use gristmill::{
@@ -24,8 +21,7 @@ use gristmill::{
     control::Control,
     engine::{Barrier, Caller, Thread},
     graph::{
-        NodeIndex, NodeKind, Owner, PlanError, PlanNext, PlanNode, Severity,
-        node::{Code, Stateless},
+        NodeIndex, NodeKind, Owner, PlanError, PlanNext, PlanNode, Severity, node::Code,
         plan::ERROR_DROP,
     },
     host::{GraphError, Host},
@@ -135,16 +131,8 @@ unsafe extern "C" fn stray(ctx: *mut ThreadCtx, node: *mut NodeRuntime, frame: *
 fn node(name: &str, kind: NodeKind, entry: NodeFn, first: PlanNext) -> PlanNode {
     let reason = PlanNext::Drop { reason: "strayed".into(), severity: Severity::Info };
     PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner: Owner::HOST,
         kind,
-        code: Code { entry, maker: Arc::new(Stateless) },
-        nexts: vec![first, reason],
-        counters: Vec::new(),
-        threads: None,
-        wakes: false,
+        ..PlanNode::new(name, Owner::HOST, Code::stateless(entry), vec![first, reason])
     }
 }
 

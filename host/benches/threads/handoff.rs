@@ -19,9 +19,9 @@ use gristmill::{
     device::error_drop,
     engine::{Handoff, Thread, ThreadShared, dispatch::dispatch_pending, poller::Poller},
     graph::{
-        NodeIndex, NodeKind, Owner, Plan, PlanNext, PlanNode, Severity,
+        NodeIndex, Owner, Plan, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
-        node::{Code, Stateless},
+        node::Code,
         plan::ERROR_DROP,
     },
     time::Clock,
@@ -168,18 +168,7 @@ fn pin(core: usize) {
 }
 
 fn node(name: &str, nexts: Vec<PlanNext>) -> PlanNode {
-    PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner: Owner::HOST,
-        kind: NodeKind::Internal,
-        code: Code { entry: error_drop, maker: Arc::new(Stateless) },
-        nexts,
-        counters: Vec::new(),
-        threads: None,
-        wakes: false,
-    }
+    PlanNode::new(name, Owner::HOST, Code::stateless(error_drop), nexts)
 }
 
 /// Two threads of one graph, in which a node can drop, and that node.

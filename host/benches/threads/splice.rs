@@ -125,9 +125,10 @@ impl Costs {
     /// Makes a change, and notes what it cost.
     fn make(&mut self, host: &Host, change: Change) {
         let before = Disturbance::now(host);
-        let whole = nanoseconds(|| change.make(host));
+        let mut pause = Pause::default();
+        let whole = nanoseconds(|| pause = change.make(host));
         let undisturbed = before == Disturbance::now(host);
-        let (pause, turn) = (host.last_pause(), longest_turn());
+        let turn = longest_turn();
         self.all.add(&pause, whole, turn);
         if undisturbed {
             self.undisturbed.add(&pause, whole, turn);

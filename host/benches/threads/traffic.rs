@@ -8,20 +8,17 @@
 
 use std::{
     slice,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use gristmill::{
     boot::{Running, boot},
     config::{Config, Logging},
-    engine::{Caller, Thread},
+    engine::{Caller, Pause, Thread},
     graph::{
         NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode, Severity,
         arc::{Enabled, Feature, FeatureArc},
-        node::{Code, Stateless},
+        node::Code,
     },
     host::Host,
     log::Level,
@@ -142,18 +139,7 @@ unsafe extern "C" fn sink(ctx: *mut ThreadCtx, _: *mut NodeRuntime, frame: *mut 
 }
 
 fn node(name: &str, owner: Owner, entry: NodeFn, nexts: Vec<PlanNext>) -> PlanNode {
-    PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner,
-        kind: NodeKind::Internal,
-        code: Code { entry, maker: Arc::new(Stateless) },
-        nexts,
-        counters: Vec::new(),
-        threads: None,
-        wakes: false,
-    }
+    PlanNode::new(name, owner, Code::stateless(entry), nexts)
 }
 
 fn to(name: &str) -> Vec<PlanNext> {
@@ -294,14 +280,17 @@ pub(crate) enum Change {
 impl Change {
     pub(crate) const ALL: [Self; 3] = [Self::Load, Self::Replace, Self::Unload];
 
-    /// Makes it.
-    pub(crate) fn make(self, host: &Host) {
+    /// Makes it; what that cost the workers.
+    pub(crate) fn make(self, host: &Host) -> Pause {
         let caller = Caller::of(PLUGIN, "bench");
-        let made = host.change_graph(caller, |plan| {
-            plan.remove_owner(PLUGIN);
-            if self == Self::Unload { Ok(()) } else { add_feature(plan) }
+        let made = host.batch(caller, || {
+            host.change_graph(caller, |plan| {
+                plan.remove_owner(PLUGIN);
+                if self == Self::Unload { Ok(()) } else { add_feature(plan) }
+            })
         });
-        made.expect("the workers come and the plan is right");
+        let ((), pause) = made.expect("the workers come and the plan is right");
+        pause
     }
 }
 

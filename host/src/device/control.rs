@@ -254,16 +254,9 @@ impl Host {
 
     pub(super) fn add_interface_nodes(&self, interface: &Arc<Interface>) -> Result<(), GraphError> {
         let node = |name: String, kind, code, nexts| PlanNode {
-            name: name.into(),
-            serial: 0,
-            epoch: 0,
-            owner: interface.owner,
             kind,
-            code,
-            nexts,
-            counters: Vec::new(),
-            threads: Some(Vec::new()), // Down.
-            wakes: false,              // What its queues do decides.
+            threads: Some(Vec::new()),
+            ..PlanNode::new(name, interface.owner, code, nexts)
         };
         let nexts = interface.ops.class.nexts.as_slice().iter().map(plan_next).collect();
         let input = node(

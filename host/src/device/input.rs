@@ -109,7 +109,7 @@ unsafe extern "C" fn receive(
     let mut changed = std::mem::take(&mut input.is_new);
     for visited in 1..=input.queues.len() {
         let at = input.first;
-        input.first = (input.first + 1) % input.queues.len();
+        input.first = if at + 1 < input.queues.len() { at + 1 } else { 0 }; // No division.
         if !input.queues[at].answers(reason) {
             continue;
         }

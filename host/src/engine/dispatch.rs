@@ -55,7 +55,6 @@ pub unsafe fn dispatch_pending(thread: *mut Thread) {
         let this = unsafe { &mut *thread };
         let Some(&(index, frame)) = this.pending.get(at) else {
             this.pending.clear();
-            this.shared.leave();
             return;
         };
         if let Some(slot) = this.runtime.slot_mut(index)

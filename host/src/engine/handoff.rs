@@ -16,12 +16,9 @@ mod counts;
 mod inbox;
 mod outbound;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -217,12 +214,6 @@ impl Vector {
     /// A next for each.
     fn nexts(&self) -> &[u16] {
         &self.nexts[..(self.n as usize).min(VECTOR)]
-    }
-}
-
-impl fmt::Display for RingReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "thread {}: {} of {}", self.thread, self.len, self.capacity)
     }
 }
 

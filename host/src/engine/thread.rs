@@ -71,10 +71,10 @@ pub struct ThreadShared {
     pub fence: Fence,
     /// What its watchdog sees.
     pub watch: Watch,
-    /// What others marked.
+    /// What others marked. On lines of its own, as the next: others look at them, while the thread
+    /// writes what is above for each dispatch.
     interrupts: Padded<Interrupts<Mark>>,
-    /// On lines of its own, as what follows: others read it for each vector that they hand over, while
-    /// the thread writes what is above for each dispatch.
+    /// Looked at for each frame that is handed to the thread.
     sleep: Padded<SleepState>,
     doorbell: Arc<OwnedFd>,
 }
@@ -167,12 +167,6 @@ impl ThreadShared {
     pub(super) fn leave_node(&self) -> bool {
         self.node.store(NO_NODE, Ordering::Relaxed);
         self.watch.leave_node()
-    }
-
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        self.node.store(NO_NODE, Ordering::Relaxed);
-        self.watch.next();
     }
 }
 

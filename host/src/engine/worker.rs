@@ -205,11 +205,6 @@ impl Worker {
         self.shared.ended.load(Ordering::Acquire)
     }
 
-    /// Its own part.
-    pub fn own(&self) -> Own {
-        self.own
-    }
-
     /// Waits for the end of its thread; its own part is for the caller to end.
     pub fn join(self) -> Own {
         let joined = self.handle.join();

@@ -227,7 +227,7 @@ mod tests {
     use crate::graph::{
         Owner,
         arc::{Enabled, Feature},
-        node::{Code, Stateless},
+        node::Code,
     };
 
     #[expect(unsafe_code, reason = "a node's entry has this type")]
@@ -240,19 +240,7 @@ mod tests {
     }
 
     fn add(plan: &mut Plan, name: &str, nexts: Vec<PlanNext>) -> NodeIndex {
-        plan.add_node(PlanNode {
-            name: name.into(),
-            serial: 0,
-            epoch: 0,
-            owner: Owner(1),
-            kind: NodeKind::Internal,
-            code: Code { entry: nothing, maker: Arc::new(Stateless) },
-            nexts,
-            counters: Vec::new(),
-            threads: None,
-            wakes: false,
-        })
-        .unwrap()
+        plan.add_node(PlanNode::new(name, Owner(1), Code::stateless(nothing), nexts)).unwrap()
     }
 
     /// start → end with features f and g declared on the arc between them.

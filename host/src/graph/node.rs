@@ -123,6 +123,13 @@ pub struct Code {
     pub maker: Arc<dyn Maker>,
 }
 
+impl Code {
+    /// That of a node of the host's that has no state.
+    pub fn stateless(entry: NodeFn) -> Self {
+        Self { entry, maker: Arc::new(Stateless) }
+    }
+}
+
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Code({:p})", self.entry)

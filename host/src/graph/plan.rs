@@ -131,6 +131,24 @@ pub struct PlanNode {
     pub wakes: bool,
 }
 
+impl PlanNode {
+    /// An internal node without counters, on every thread; [`Plan::add_node`] says which it is.
+    pub fn new(name: impl Into<Arc<str>>, owner: Owner, code: Code, nexts: Vec<PlanNext>) -> Self {
+        Self {
+            name: name.into(),
+            serial: 0,
+            epoch: 0,
+            owner,
+            kind: NodeKind::Internal,
+            code,
+            nexts,
+            counters: Vec::new(),
+            threads: None,
+            wakes: false,
+        }
+    }
+}
+
 /// The graph by names. A change is made on a clone and committed whole or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -338,7 +356,6 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::node::Stateless;
 
     #[expect(unsafe_code, reason = "a node's entry has this type")]
     unsafe extern "C" fn nothing(
@@ -350,18 +367,7 @@ mod tests {
     }
 
     fn node(name: &str, owner: u64, nexts: Vec<PlanNext>) -> PlanNode {
-        PlanNode {
-            name: name.into(),
-            serial: 0,
-            epoch: 0,
-            owner: Owner(owner),
-            kind: NodeKind::Internal,
-            code: Code { entry: nothing, maker: Arc::new(Stateless) },
-            nexts,
-            counters: Vec::new(),
-            threads: None,
-            wakes: false,
-        }
+        PlanNode::new(name, Owner(owner), Code::stateless(nothing), nexts)
     }
 
     #[test]

@@ -111,11 +111,6 @@ impl Host {
         self.graph.lock().plan.node(index).map(|node| node.name.to_string())
     }
 
-    /// What the most recent splice cost.
-    pub fn last_pause(&self) -> Pause {
-        *self.last_pause.lock()
-    }
-
     /// Makes any number of changes in one stop of the workers: those that `changes` makes, all if it
     /// succeeds, none if it fails. A batch inside another is part of that one.
     ///
@@ -136,26 +131,16 @@ impl Host {
     /// Collects changes from now on, until what is given is committed or dropped; `None` if they are
     /// being collected already.
     pub fn open_batch(&self) -> Option<OpenBatch<'_>> {
-        self.begin_batch().then(|| OpenBatch(self)) // Not made, and so not dropped, inside another.
-    }
-
-    /// Collects changes from now on, until [`commit_batch`](Self::commit_batch) or
-    /// [`discard_batch`](Self::discard_batch); `false` if they are being collected already.
-    pub fn begin_batch(&self) -> bool {
         let mut graph = self.graph.lock();
         if graph.staged.is_some() {
-            return false;
+            return None;
         }
         let plan = graph.plan.clone();
         graph.staged = Some(Staged { plan, changed: false, done: Vec::new(), undone: Vec::new() });
-        true
+        Some(OpenBatch(self))
     }
 
-    /// Puts the collected changes in force.
-    ///
-    /// # Errors
-    /// As of [`change_graph`](Self::change_graph); then they are discarded.
-    pub fn commit_batch(&self, caller: Caller) -> Result<Pause, GraphError> {
+    fn commit_batch(&self, caller: Caller) -> Result<Pause, GraphError> {
         let Some(staged) = self.graph.lock().staged.take() else { return Ok(Pause::default()) };
         let Staged { plan, changed, done, undone } = staged;
         let pause = match changed {
@@ -166,8 +151,7 @@ impl Host {
         Ok(pause)
     }
 
-    /// Forgets the collected changes.
-    pub fn discard_batch(&self) {
+    fn discard_batch(&self) {
         let staged = self.graph.lock().staged.take();
         self.take_back(staged.map(|staged| staged.undone).unwrap_or_default());
     }
@@ -238,7 +222,6 @@ impl Host {
         let old_plan = mem::replace(&mut graph.plan, plan);
         let retired = mem::replace(&mut graph.instances, instances);
         drop(graph);
-        *self.last_pause.lock() = pause;
         // Not under the lock either: this may run the destructors of plugins' nodes.
         drop((old, retired, old_plan));
         Ok(pause)

@@ -30,6 +30,7 @@ use crate::{
         arc::{Enabled, Feature, FeatureArc},
         node::Code,
     },
+    host::GraphError,
     log::Level,
     time::Nanos,
 };
@@ -110,10 +111,8 @@ impl Control {
         let owner = generation.owner;
         let (name, version) = (generation.name.clone(), generation.version.clone());
         *self.host.loading.lock() = Some((owner, name, version));
-        let done = self.bring_up(&path, &generation, image.declarations()).inspect_err(|_| {
-            self.host.discard_batch();
-            self.revoke(owner);
-        });
+        let done = self.bring_up(&path, &generation, image.declarations());
+        let done = done.inspect_err(|_| self.revoke_at_once(owner));
         *self.host.loading.lock() = None;
         let (pause, spliced_at) = done?;
         let ended = self.host.now();
@@ -154,7 +153,8 @@ impl Control {
         declarations: &Declarations,
     ) -> Result<(Pause, Nanos), LoadError> {
         let at = || path.to_path_buf();
-        self.host.begin_batch();
+        let graph = |cause| LoadError::Graph { path: at(), cause: Box::new(cause) };
+        let batch = self.host.open_batch().ok_or_else(|| graph(GraphError::NotNow))?;
         let loader = Caller::of(generation.owner, "load");
         self.register_services(path, generation, declarations)?;
         for (name, decl) in declarations.device_classes() {
@@ -166,7 +166,6 @@ impl Control {
                 other,
             })?;
         }
-        let graph = |cause| LoadError::Graph { path: at(), cause: Box::new(cause) };
         self.host
             .change_graph(loader, |plan| add_nodes(plan, generation, declarations))
             .map_err(graph)?;
@@ -182,7 +181,7 @@ impl Control {
                 .add(command)
                 .map_err(|source| LoadError::Command { path: at(), reason: source.to_string() })?;
         }
-        let pause = self.host.commit_batch(loader).map_err(graph)?;
+        let pause = batch.commit(loader).map_err(graph)?;
         let spliced_at = self.host.now();
         self.host.listeners.lock().add(Arc::clone(generation));
         generation.start().map_err(|reason| LoadError::Start { path: at(), reason })?;
@@ -331,25 +330,17 @@ fn add_nodes(
 /// A declared node as the plan has it.
 fn plan_node(name: &str, decl: &NodeDecl, generation: &Arc<Generation>) -> PlanNode {
     let plain = decl.variants.as_slice().iter().find(|variant| variant.cpu_level == 0);
+    let code = Code {
+        entry: plain.expect("checked when it was read").entry,
+        maker: Arc::new(PluginMaker { decl: *decl, generation: Arc::clone(generation) }),
+    };
+    let nexts = decl.nexts.as_slice().iter().map(plan_next).collect();
+    let counters = decl.counters.as_slice().iter();
     PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner: generation.owner,
         kind: NodeKind::of(decl).expect("checked when it was read"),
-        code: Code {
-            entry: plain.expect("checked when it was read").entry,
-            maker: Arc::new(PluginMaker { decl: *decl, generation: Arc::clone(generation) }),
-        },
-        nexts: decl.nexts.as_slice().iter().map(plan_next).collect(),
-        counters: decl
-            .counters
-            .as_slice()
-            .iter()
-            .map(|counter| counter.name.as_str().to_owned())
-            .collect(),
-        threads: None,
+        counters: counters.map(|counter| counter.name.as_str().to_owned()).collect(),
         wakes: decl.flags & node_flag::MAY_SLEEP != 0,
+        ..PlanNode::new(name, generation.owner, code, nexts)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     graph::{
         NodeKind, Owner, Plan, PlanNode,
         compile::{Instances, compile},
-        node::Stateless,
         plan::ERROR_DROP,
     },
     time::{Clock, VirtualTime},
@@ -97,18 +96,10 @@ impl Bench {
         let interface = Arc::new(interface);
         let mut plan = Plan::default();
         let node = |name: &str, kind, code| PlanNode {
-            name: name.into(),
-            serial: 0,
-            epoch: 0,
-            owner: Owner(1),
             kind,
-            code,
-            nexts: Vec::new(),
-            counters: Vec::new(),
-            threads: None,
-            wakes: false,
+            ..PlanNode::new(name, Owner(1), code, Vec::new())
         };
-        let drop = Code { entry: error_drop, maker: Arc::new(Stateless) };
+        let drop = Code::stateless(error_drop);
         plan.add_node(node(ERROR_DROP, NodeKind::Internal, drop)).unwrap();
         let code = input_node(&interface, Thresholds::default());
         let node = plan.add_node(node("test0-input", NodeKind::Input, code)).unwrap();

@@ -19,7 +19,7 @@ use crate::{
     graph::{
         NodeKind, Owner, Plan, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
-        node::{Code, Stateless},
+        node::Code,
         plan::{ERROR_DROP, ERROR_PUNT},
     },
     time::{Clock, VirtualTime},
@@ -120,18 +120,7 @@ struct Bench {
 }
 
 fn node(name: &str, entry: gristmill_abi::frame::NodeFn, nexts: Vec<PlanNext>) -> PlanNode {
-    PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner: Owner::HOST,
-        kind: NodeKind::Internal,
-        code: Code { entry, maker: Arc::new(Stateless) },
-        nexts,
-        counters: Vec::new(),
-        threads: None,
-        wakes: false,
-    }
+    PlanNode::new(name, Owner::HOST, Code::stateless(entry), nexts)
 }
 
 fn to(name: &str) -> PlanNext {

@@ -12,9 +12,9 @@ use crate::{
         Caller, Thread, dispatch::dispatch_pending, poller::Poller, worker_loop::worker_loop,
     },
     graph::{
-        NodeKind, Owner, Plan, PlanNext, PlanNode, Severity,
+        Owner, Plan, PlanNext, PlanNode, Severity,
         compile::{Instances, compile},
-        node::{Code, Stateless},
+        node::Code,
         plan::ERROR_DROP,
     },
     host::Host,
@@ -79,18 +79,7 @@ fn packets<'a>(frame: *mut Frame) -> (&'a [u32], &'a mut [u16]) {
 }
 
 fn node(name: &str, entry: gristmill_abi::frame::NodeFn, nexts: Vec<PlanNext>) -> PlanNode {
-    PlanNode {
-        name: name.into(),
-        serial: 0,
-        epoch: 0,
-        owner: Owner::HOST,
-        kind: NodeKind::Internal,
-        code: Code { entry, maker: Arc::new(Stateless) },
-        nexts,
-        counters: Vec::new(),
-        threads: None,
-        wakes: false,
-    }
+    PlanNode::new(name, Owner::HOST, Code::stateless(entry), nexts)
 }
 
 fn sender(first: &str) -> PlanNode {
