@@ -103,6 +103,10 @@ impl Control {
                 loaded.generation.stop();
             }
             self.revoke(owner);
+            if !self.host.grace.flush(self.host) || self.host.grace.is_kept(owner) {
+                std::mem::forget(loaded); // Something of it may run still.
+                continue;
+            }
             drop(loaded); // Its state ends after all that uses it, and outside of any lock.
         }
         self.host.end_calls();

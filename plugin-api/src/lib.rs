@@ -60,6 +60,7 @@
 
 pub mod cli;
 mod config;
+mod deferred;
 mod device;
 mod error;
 mod export;
@@ -86,6 +87,9 @@ pub mod wire;
 
 pub use cli::{Answer, Args, Cell, Command, Role};
 pub use config::Config;
+pub use deferred::{
+    DeferredContext, Mailbox, Scheduled, Softirq, SoftirqNumber, Tasklet, TaskletPriority,
+};
 pub use device::{Device, Interface, RxFrame, RxQueue, TxFrame};
 pub use error::Error;
 pub use file::{FileHandler, Interest, WatchedFile};

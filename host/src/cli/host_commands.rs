@@ -3,6 +3,7 @@
 mod barrier;
 mod buffers;
 mod clock;
+mod deferred;
 mod errors;
 mod feature;
 mod files;

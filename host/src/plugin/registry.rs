@@ -52,6 +52,38 @@ pub const KINDS: &[ResourceKind] = &[
         },
     },
     ResourceKind {
+        name: "softirqs",
+        list: |control, owner| {
+            let open = control.host.softirqs.open_ones().into_iter();
+            open.filter(|softirq| softirq.owner == owner).map(|softirq| softirq.name).collect()
+        },
+        revoke: |control, owner| {
+            let open = control.host.softirqs.open_ones().into_iter();
+            let mut own = open.filter(|softirq| softirq.owner == owner);
+            let close = |number| control.host.close_softirq(number, owner);
+            own.try_for_each(|softirq| close(softirq.number)).map_err(|error| error.to_string())
+        },
+    },
+    ResourceKind {
+        name: "tasklets",
+        list: |control, owner| {
+            let own = control.host.tasklets.of(owner).into_iter();
+            own.map(|tasklet| tasklet.spec.name.clone()).collect()
+        },
+        revoke: |control, owner| {
+            control.host.revoke_tasklets(owner).map_err(|error| error.to_string())
+        },
+    },
+    ResourceKind {
+        name: "calls after a grace period",
+        list: |control, owner| match control.host.grace.of(owner) {
+            0 => Vec::new(),
+            waiting => vec![format!("{waiting} waiting")],
+        },
+        // By main, which frees what its owner had only after what is taken away with it.
+        revoke: |_, _| Ok(()),
+    },
+    ResourceKind {
         name: "calls to main",
         list: |control, owner| match control.host.rpc.pending(owner) {
             0 => Vec::new(),

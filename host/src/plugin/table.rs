@@ -9,6 +9,8 @@ mod interface;
 mod interrupt;
 mod process;
 mod rpc;
+mod softirq;
+mod tasklet;
 mod timer;
 
 pub use timer::HostTimer;
@@ -155,6 +157,8 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "interrupt" => Some((&raw const interrupt::SERVICE).cast()),
         "process" => Some((&raw const process::SERVICE).cast()),
         "rpc" => Some((&raw const rpc::SERVICE).cast()),
+        "softirq" => Some((&raw const softirq::SERVICE).cast()),
+        "tasklet" => Some((&raw const tasklet::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         _ => None,
     }

@@ -13,6 +13,7 @@
 pub mod buffer;
 pub mod command;
 pub mod declaration;
+pub mod deferred;
 pub mod descriptor;
 pub mod device;
 pub mod file;

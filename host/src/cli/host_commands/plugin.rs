@@ -82,7 +82,9 @@ fn list(control: &Control, answer: &mut Answer) {
     let mut table = Table::new(columns);
     let loaded = control.plugins.values().map(|loaded| (&loaded.generation, "loaded".to_owned()));
     let draining = control.draining.iter().map(|draining| {
-        (&draining.generation, format!("draining: {} processes are parked", draining.parked))
+        let runs = if draining.is_kept { ", and some of it may run still" } else { "" };
+        let text = format!("draining: {} processes are parked{runs}", draining.parked);
+        (&draining.generation, text)
     });
     for (generation, state) in loaded.chain(draining) {
         let sdk = generation.image.as_ref().map_or("", |image| image.sdk_version());
