@@ -323,3 +323,6 @@ unsafe fn run_list(high: bool, thread: *mut Thread, host: &Host) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
