@@ -22,7 +22,8 @@ pub mod softirq;
 pub mod tasklet;
 mod thread;
 
-pub(crate) use pass::{run_last, run_pending};
+pub(crate) use pass::run_last;
+pub use pass::run_pending;
 pub use softirq::{SoftirqError, Softirqs};
 pub use thread::{Here, ThreadDeferred, is_inside};
 

@@ -20,7 +20,7 @@ const LONGEST: Nanos = Nanos(2_000_000);
 /// # Safety
 /// `thread` is this thread's own, no reference to it is in use, and it is outside of nodes.
 #[inline]
-pub(crate) unsafe fn run_pending(thread: *mut Thread, host: &Host) -> bool {
+pub unsafe fn run_pending(thread: *mut Thread, host: &Host) -> bool {
     // SAFETY: by the caller's promise.
     if !unsafe { &*thread }.shared.deferred.pending().any() {
         return false;
