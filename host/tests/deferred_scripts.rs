@@ -114,6 +114,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
         if done() {
             return;
         }
+        #[expect(clippy::disallowed_methods, reason = "the test waits for the workers")]
         thread::sleep(std::time::Duration::from_micros(100));
     }
     panic!("{what}: that did not come");

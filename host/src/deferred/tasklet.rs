@@ -278,10 +278,12 @@ impl Host {
 /// Puts a tasklet, whose state says that it is in one, in a thread's list.
 fn put_in_list(tasklet: &Arc<Tasklet>, thread: &ThreadShared, own: bool) {
     let (high, bits) = (tasklet.spec.high, 1 << number_of(tasklet.spec.high));
-    thread.deferred.tasklets(high).push(Arc::clone(tasklet));
+    let list = thread.deferred.tasklets(high);
     if own {
+        list.push_own(Arc::clone(tasklet));
         thread.deferred.pending().raise_own(bits);
     } else {
+        list.push(Arc::clone(tasklet));
         thread.raise(bits);
     }
 }

@@ -217,7 +217,7 @@ fn two_threads_that_add_to_a_list_lose_nothing_and_the_owner_takes_in_order() {
             })
         };
         let third = Tasklet::new();
-        list.push(Arc::clone(&third));
+        list.push_own(Arc::clone(&third)); // This is the owner.
         let mut taken: Vec<_> = list.take().collect();
         adding.join().unwrap();
         taken.extend(list.take());

@@ -192,6 +192,23 @@ impl Bench {
     }
 }
 
+#[test]
+fn the_owner_takes_what_others_added_and_then_its_own_each_in_order() {
+    let list = List::new();
+    let add = |number: usize, own: bool| {
+        let real = Arc::new(Real { number, state: State::new(), link: AtomicPtr::default() });
+        if own { list.push_own(real) } else { list.push(real) }
+    };
+    for number in 0..6 {
+        add(number, number % 2 == 0);
+    }
+    let numbers = |list: &List<Real>| list.take().map(|one| one.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&list), [1, 3, 5, 0, 2, 4]);
+    assert!(numbers(&list).is_empty());
+    add(7, true);
+    assert_eq!(numbers(&list), [7]);
+}
+
 proptest! {
     #[test]
     fn a_script_of_one_thing_after_the_other_goes_as_described(

@@ -1,6 +1,6 @@
 //! Service `tasklet`.
 
-use std::{convert::Infallible, ffi::c_void};
+use std::{convert::Infallible, ffi::c_void, mem::ManuallyDrop};
 
 use gristmill_abi::{
     ErrorText, Head, Status,
@@ -64,12 +64,9 @@ unsafe extern "C" fn create(
 ///
 /// # Safety
 /// `tasklet` was made by `create` and not destroyed.
-unsafe fn tasklet_of(tasklet: TaskletHandle) -> Arc<Tasklet> {
-    let tasklet = tasklet.cast::<Tasklet>();
-    // SAFETY: by the caller's promise; this is one more owner.
-    unsafe { Arc::increment_strong_count(tasklet) };
-    // SAFETY: the count was raised for this one.
-    unsafe { Arc::from_raw(tasklet) }
+unsafe fn tasklet_of(tasklet: TaskletHandle) -> ManuallyDrop<Arc<Tasklet>> {
+    // SAFETY: by the caller's promise; the owner that `create` gave away is lent, and not dropped.
+    ManuallyDrop::new(unsafe { Arc::from_raw(tasklet.cast::<Tasklet>()) })
 }
 
 unsafe extern "C" fn destroy(context: *mut c_void, tasklet: TaskletHandle) -> Status {
