@@ -23,6 +23,7 @@ use plugin_api::ThreadIndex;
 
 use crate::{
     buffer::Pool,
+    deferred::work::WorkQueues,
     device::{
         Interfaces, LinkNews, PuntState, Thresholds, error_drop, error_punt, netlink::LinkWatcher,
     },
@@ -97,6 +98,8 @@ pub struct Host {
     pub timers: Timers<HostTimer>,
     /// Processes.
     pub processes: Processes,
+    /// Work queues.
+    pub work: WorkQueues,
     /// Name and version of a generation that is being loaded or taken away: its timers, lines and
     /// stops say whose they are.
     pub loading: Mutex<Option<(Owner, String, String)>>,
@@ -152,6 +155,7 @@ impl Host {
             handoff: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             processes: Processes::new(clock.thread()),
+            work: WorkQueues::default(),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),

@@ -12,6 +12,7 @@ mod rpc;
 mod timer;
 
 pub use timer::HostTimer;
+pub(crate) use timer::first_tick_at;
 
 use std::{
     ffi::c_void,
