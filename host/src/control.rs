@@ -26,7 +26,8 @@ pub struct Control {
     pub commands: Registry<Self>,
     /// All plugins, by name.
     pub plugins: BTreeMap<String, Loaded>,
-    /// Generations that were unloaded and are kept, because processes of them are parked.
+    /// Generations that were unloaded and are kept, because processes of them are parked, or work
+    /// items ran on.
     pub draining: Vec<Draining>,
     /// Where plugins are looked for.
     pub search: SearchPath,
@@ -103,6 +104,10 @@ impl Control {
                 loaded.generation.stop();
             }
             self.revoke(owner);
+            if !self.host.work.running_of(owner).is_empty() {
+                std::mem::forget(loaded); // What runs on may use it until the very end.
+                continue;
+            }
             drop(loaded); // Its state ends after all that uses it, and outside of any lock.
         }
         self.host.end_calls();

@@ -60,14 +60,16 @@ pub struct Loaded {
     pub report: LoadReport,
 }
 
-/// A plugin that was unloaded, but for processes of it that waited on though they were to end: they are
-/// parked, and what their frames use stays.
+/// A plugin that was unloaded, but for processes of it that waited on though they were to end, and work
+/// items that did not come to their end: what their frames use stays.
 #[derive(Debug)]
 pub struct Draining {
     /// Its generation.
     pub generation: Arc<Generation>,
-    /// How many processes.
+    /// How many processes are parked.
     pub parked: usize,
+    /// How many work items ran on.
+    pub stuck: usize,
 }
 
 impl Control {
@@ -240,9 +242,10 @@ impl Control {
         *self.host.loading.lock() = None;
         self.plugins.remove(name);
         let parked = self.host.processes.parked(generation.owner);
-        if parked > 0 {
-            // Their frames may use it for ever, though they never run again.
-            self.draining.push(Draining { generation: Arc::clone(&generation), parked });
+        let stuck = self.host.work.running_of(generation.owner).len();
+        if parked + stuck > 0 {
+            // Their frames may use it for ever; the processes' never run again.
+            self.draining.push(Draining { generation: Arc::clone(&generation), parked, stuck });
         }
         self.host.log.write(Level::Notice, "plugin", format!("{name} unloaded"));
         Ok(())

@@ -10,6 +10,7 @@ mod interrupt;
 mod process;
 mod rpc;
 mod timer;
+mod work;
 
 pub use timer::HostTimer;
 pub(crate) use timer::first_tick_at;
@@ -157,6 +158,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "process" => Some((&raw const process::SERVICE).cast()),
         "rpc" => Some((&raw const rpc::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
+        "work" => Some((&raw const work::SERVICE).cast()),
         _ => None,
     }
 }

@@ -82,7 +82,12 @@ fn list(control: &Control, answer: &mut Answer) {
     let mut table = Table::new(columns);
     let loaded = control.plugins.values().map(|loaded| (&loaded.generation, "loaded".to_owned()));
     let draining = control.draining.iter().map(|draining| {
-        (&draining.generation, format!("draining: {} processes are parked", draining.parked))
+        let what = match (draining.parked, draining.stuck) {
+            (parked, 0) => format!("{parked} processes are parked"),
+            (0, stuck) => format!("{stuck} work items ran on"),
+            (parked, stuck) => format!("{parked} processes are parked, {stuck} work items ran on"),
+        };
+        (&draining.generation, format!("draining: {what}"))
     });
     for (generation, state) in loaded.chain(draining) {
         let sdk = generation.image.as_ref().map_or("", |image| image.sdk_version());

@@ -17,8 +17,8 @@ mod waits;
 
 use std::sync::Arc;
 
-use pools::{Thread, ThreadState};
 pub(super) use pools::{Look, Pool, Wake};
+use pools::{Thread, ThreadState};
 use queues::Queue;
 pub use queues::QueueSpec;
 pub(super) use slab::Key;

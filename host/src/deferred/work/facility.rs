@@ -33,6 +33,9 @@ const DONE: u64 = 1 << 63;
 pub(crate) trait Work: Send + 'static {
     /// Does it; false if it panicked, which was contained.
     fn run(&mut self) -> bool;
+
+    /// It was not taken, and is its maker's again.
+    fn give_back(self: Box<Self>) {}
 }
 
 /// What work threads are started with.

@@ -29,9 +29,9 @@ mod thread;
 
 use std::{io, time::Duration};
 
-pub use self::core::{Queued, QueueSpec};
-pub(crate) use facility::Work;
+pub use self::core::{QueueSpec, Queued};
 use facility::Shared;
+pub(crate) use facility::Work;
 pub use facility::{MAX_THREADS, PATIENCE, Settings, WorkQueues};
 pub use item::Item;
 pub use queue::Queue;

@@ -5,10 +5,16 @@ use std::{
     sync::Arc,
 };
 
+use parking_lot::MutexGuard;
+
 use super::{
     Item, Kind, Shared, Work, WorkError,
     core::{Key, Target},
+    facility::State,
 };
+
+/// Why work was not taken, and the work.
+pub(crate) type Untaken = (WorkError, Option<Box<dyn Work>>);
 
 /// A queue. A clone is the same queue, which lives until it is [closed](Self::close).
 #[derive(Clone, Debug)]
@@ -45,12 +51,8 @@ impl Queue {
     ///
     /// # Errors
     /// If the queue is closed, or bound.
-    pub fn item(
-        &self,
-        name: &str,
-        run: impl FnMut() + Send + 'static,
-    ) -> Result<Item, WorkError> {
-        self.item_of(name, None, Box::new(Often(run)))
+    pub fn item(&self, name: &str, run: impl FnMut() + Send + 'static) -> Result<Item, WorkError> {
+        self.item_of(name, None, Box::new(Often(run))).map_err(|(error, _)| error)
     }
 
     /// Makes an item of a bound queue, for a forwarding thread.
@@ -63,7 +65,7 @@ impl Queue {
         name: &str,
         run: impl FnMut() + Send + 'static,
     ) -> Result<Item, WorkError> {
-        self.item_of(name, Some(thread), Box::new(Often(run)))
+        self.item_of(name, Some(thread), Box::new(Often(run))).map_err(|(error, _)| error)
     }
 
     /// Queues a function that runs once.
@@ -74,54 +76,56 @@ impl Queue {
         self.run_work(name, None, Box::new(Once(Some(run)))).map_err(|(error, _)| error)
     }
 
-    /// Makes an item of any work.
+    /// Makes an item of any work, which comes back if it is not taken.
     pub(crate) fn item_of(
         &self,
         name: &str,
         thread: Option<u32>,
         work: Box<dyn Work>,
-    ) -> Result<Item, WorkError> {
-        let cpu = self.cpu_of(thread)?;
-        let mut state = self.shared.state.lock();
-        let pool = self.pool(&mut state, thread, cpu)?;
-        let key = state.core.add_item(self.key, pool, name.into(), false, work);
-        drop(state);
-        let key = key.map_err(|(error, work)| {
-            drop(work);
-            error
-        })?;
+    ) -> Result<Item, Untaken> {
+        let (_, key) = self.add(name, thread, false, work)?;
         Ok(Item::new(self.clone(), key))
     }
 
-    /// Queues any work that runs once; it comes back if it is not taken.
+    /// Queues any work that runs once, which comes back if it is not taken.
     pub(crate) fn run_work(
         &self,
         name: &str,
         thread: Option<u32>,
         work: Box<dyn Work>,
-    ) -> Result<(), (WorkError, Option<Box<dyn Work>>)> {
+    ) -> Result<(), Untaken> {
         let from = self.shared.current().map(|execution| execution.queue);
-        let cpu = match self.cpu_of(thread) {
-            Ok(cpu) => cpu,
-            Err(error) => return Err((error, Some(work))),
-        };
-        let mut state = self.shared.state.lock();
-        let pool = match self.pool(&mut state, thread, cpu) {
-            Ok(pool) => pool,
-            Err(error) => return Err((error, Some(work))),
-        };
-        let key = state.core.add_item(self.key, pool, name.into(), true, work);
-        let key = key.map_err(|(error, work)| (error, Some(work)))?;
+        let (mut state, key) = self.add(name, thread, true, work)?;
         match state.core.enqueue(key, from) {
             Ok((_, wake)) => {
                 drop(state);
                 self.shared.wake(wake);
                 Ok(())
             }
-            Err(error) => {
-                let (_, work, _) = state.core.cancel(key);
-                Err((error, work))
-            }
+            Err(error) => Err((error, state.core.cancel(key).1)),
+        }
+    }
+
+    fn add(
+        &self,
+        name: &str,
+        thread: Option<u32>,
+        once: bool,
+        work: Box<dyn Work>,
+    ) -> Result<(MutexGuard<'_, State>, Key), Untaken> {
+        let cpu = match self.cpu_of(thread) {
+            Ok(cpu) => cpu,
+            Err(error) => return Err((error, Some(work))),
+        };
+        let name = name.into(); // It allocates.
+        let mut state = self.shared.state.lock();
+        let pool = match self.pool(&mut state, thread, cpu) {
+            Ok(pool) => pool,
+            Err(error) => return Err((error, Some(work))),
+        };
+        match state.core.add_item(self.key, pool, name, once, work) {
+            Ok(key) => Ok((state, key)),
+            Err((error, work)) => Err((error, Some(work))),
         }
     }
 
@@ -133,7 +137,7 @@ impl Queue {
 
     fn pool(
         &self,
-        state: &mut super::facility::State,
+        state: &mut State,
         thread: Option<u32>,
         cpu: Option<u32>,
     ) -> Result<usize, WorkError> {

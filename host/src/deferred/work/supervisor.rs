@@ -1,13 +1,7 @@
 //! The supervisor: starts threads, and looks at those that run, while items are in line, to see
 //! which of them are blocked.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    os::unix::fs::FileExt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use super::{
     Shared,
@@ -33,7 +27,8 @@ impl States {
         let mut text = [0; 64];
         let read = self.0.get(&look.thread).map(|file| file.read_at(&mut text, 0));
         let length = read.and_then(Result::ok).unwrap_or(0);
-        state_of(text.get(..length).unwrap_or(&[])).is_some_and(|state| matches!(state, b'S' | b'D'))
+        state_of(text.get(..length).unwrap_or(&[]))
+            .is_some_and(|state| matches!(state, b'S' | b'D'))
     }
 }
 

@@ -92,7 +92,11 @@ impl Shared {
         }
     }
 
-    fn run(self: &Arc<Self>, thread: Key, mut job: Job<Box<dyn Work>>) -> (Job<Box<dyn Work>>, bool) {
+    fn run(
+        self: &Arc<Self>,
+        thread: Key,
+        mut job: Job<Box<dyn Work>>,
+    ) -> (Job<Box<dyn Work>>, bool) {
         let facility = Arc::as_ptr(self).addr();
         CURRENT.set(Some(Execution { facility, thread, queue: job.queue }));
         let ran = catch_unwind(AssertUnwindSafe(|| job.work.run()));

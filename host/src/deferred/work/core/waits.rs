@@ -88,17 +88,15 @@ impl<W> Core<W> {
     fn target_ends(&self, target: Target, ending: &BTreeSet<Key>) -> bool {
         let all = |queue, chosen: &dyn Fn(u64) -> bool| {
             self.items.of(queue).all(|(_, item)| {
-                let run = item.run.is_none_or(|run| {
-                    !chosen(run.color) || ending.contains(&run.thread)
-                });
+                let run =
+                    item.run.is_none_or(|run| !chosen(run.color) || ending.contains(&run.thread));
                 run && (!item.is_queued() || !chosen(item.color) || self.is_taken(item, ending))
             })
         };
         match target {
             Target::Item(item, up_to) => self.items.get(item).is_none_or(|own| {
-                let run = own.run.is_none_or(|run| {
-                    run.sequence > up_to || ending.contains(&run.thread)
-                });
+                let run =
+                    own.run.is_none_or(|run| run.sequence > up_to || ending.contains(&run.thread));
                 let queued = own.is_queued() && own.sequence <= up_to;
                 run && (!queued || self.is_taken(own, ending))
             }),
