@@ -6,7 +6,7 @@ use gristmill_abi::host::HostTable;
 use plugin_api::Interest;
 
 use crate::{
-    cli::{self, Builtin, CommandError, Context, Names, Registry},
+    cli::{self, Builtin, CommandError, Context, Names, Registry, WaitingBuiltin},
     config::Config,
     engine::{Caller, files::Files, poller::Token, workers::Workers},
     host::Host,
@@ -17,6 +17,7 @@ use crate::{
 };
 
 inventory::collect!(Builtin<Control>);
+inventory::collect!(WaitingBuiltin<Control>);
 
 /// The main thread's own part of the host: what commands work on.
 pub struct Control {
@@ -67,6 +68,8 @@ impl Control {
         commands.add_builtins(&cli::basics()).expect("the basic commands fit each other");
         let own = inventory::iter::<Builtin<Self>>;
         commands.add_builtins(own).expect("the host's own commands fit each other");
+        let waiting = inventory::iter::<WaitingBuiltin<Self>>;
+        commands.add_waiting(waiting).expect("the host's own commands fit each other");
         Self {
             host,
             commands,

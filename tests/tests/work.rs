@@ -1,5 +1,4 @@
 //! Work queues of a plugin in a host that forwards.
-#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@
 //! and sleeps as long as there are none. Threads that have nothing to do end after a while.
 //!
 //! An *item* belongs to one queue and never runs on two threads at once; if it is queued while it runs,
-//! it runs once more. [`core`] decides all that, without threads or time of its own, under one lock
+//! it runs once more. `core.rs` decides all that, without threads or time of its own, under one lock
 //! that is taken twice for each item that runs: when it is queued, and when a thread has done the one
 //! before.
 //!
@@ -26,6 +26,7 @@ mod report;
 mod signals;
 mod supervisor;
 mod thread;
+mod wait;
 
 use std::{io, time::Duration};
 

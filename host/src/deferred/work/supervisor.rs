@@ -1,7 +1,13 @@
 //! The supervisor: starts threads, and looks at those that run, while items are in line, to see
 //! which of them are blocked.
 
-use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs::File,
+    os::unix::fs::FileExt,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Shared,
@@ -19,14 +25,16 @@ struct States(HashMap<Key, File>);
 impl States {
     /// Whether a thread sleeps in the kernel.
     fn is_blocked(&mut self, look: Look) -> bool {
-        if !self.0.contains_key(&look.thread) {
-            let path = format!("/proc/self/task/{}/stat", look.tid);
-            let Ok(file) = File::open(path) else { return false };
-            self.0.insert(look.thread, file);
-        }
+        let file = match self.0.entry(look.thread) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let file = File::open(format!("/proc/self/task/{}/stat", look.tid));
+                let Ok(file) = file else { return false };
+                new.insert(file)
+            }
+        };
         let mut text = [0; 64];
-        let read = self.0.get(&look.thread).map(|file| file.read_at(&mut text, 0));
-        let length = read.and_then(Result::ok).unwrap_or(0);
+        let length = file.read_at(&mut text, 0).unwrap_or(0);
         state_of(text.get(..length).unwrap_or(&[]))
             .is_some_and(|state| matches!(state, b'S' | b'D'))
     }

@@ -71,6 +71,13 @@ pub(in super::super) struct Look {
     sequence: u64,
 }
 
+impl Thread {
+    /// Whether it is on its way.
+    pub(in super::super) fn is_coming(&self) -> bool {
+        self.state == ThreadState::Coming
+    }
+}
+
 impl Pool {
     pub(in super::super) fn new(bound: Option<u32>, cpu: Option<u32>, limit: usize) -> Self {
         Self {
