@@ -261,7 +261,10 @@ pub enum Run<C> {
 }
 
 /// Lends a command that waits its context, again and again.
-pub struct Lender<'a, C>(&'a mut dyn FnMut(&mut dyn FnMut(&mut C)));
+pub struct Lender<'a, C>(&'a mut Lends<'a, C>);
+
+/// Calls what it is given with the context, once.
+type Lends<'a, C> = dyn FnMut(&mut dyn FnMut(&mut C)) + 'a;
 
 impl<C> Lender<'_, C> {
     /// Lends it to `borrow`, which does not wait.

@@ -192,7 +192,7 @@ impl<W> Core<W> {
     /// A thread has arrived that was woken or started. False if it was neither.
     pub(in super::super) fn arrive(&mut self, thread: Key) -> bool {
         let own = self.threads.at(thread);
-        if own.state != ThreadState::Coming {
+        if !own.is_coming() {
             return false;
         }
         own.state = ThreadState::Between;
