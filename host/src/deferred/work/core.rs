@@ -119,7 +119,7 @@ impl<W> Core<W> {
         &mut self,
         queue: Key,
         pool: usize,
-        name: Arc<str>,
+        name: &str,
         once: bool,
         work: W,
     ) -> Result<Key, (WorkError, W)> {
@@ -127,8 +127,11 @@ impl<W> Core<W> {
             return Err((WorkError::Closed, work));
         };
         of.items += 1;
+        if *of.last_name != *name {
+            of.last_name = name.into(); // The next one is called the same, most often.
+        }
         Ok(self.items.insert(Item {
-            name,
+            name: Arc::clone(&of.last_name),
             queue,
             pool,
             place: Place::Idle,
@@ -233,13 +236,23 @@ impl<W> Core<W> {
         of.pending += 1;
         if of.active < of.max_active {
             of.active += 1;
-            own.place = Place::Ready;
-            self.pools[pool].ready.push_back(&mut self.items, item);
-            return self.demand(pool);
+            return if self.line_up(item) { self.demand(pool) } else { Wake::Nobody };
         }
         own.place = Place::Inactive;
         of.inactive.push_back(&mut self.items, item);
         Wake::Nobody
+    }
+
+    /// Puts an item in line; false if it runs, and so waits for the end of that: it never runs on
+    /// two threads at once.
+    fn line_up(&mut self, item: Key) -> bool {
+        let own = self.items.at(item);
+        let (pool, runs) = (own.pool, own.run.is_some());
+        own.place = if runs { Place::Held } else { Place::Ready };
+        if !runs {
+            self.pools[pool].ready.push_back(&mut self.items, item);
+        }
+        !runs
     }
 
     /// Takes an item back that is pending: idle again, or gone if it was to run once.
@@ -312,24 +325,18 @@ impl<W> Core<W> {
         if !self.pools[pool].may_run() {
             return None;
         }
-        loop {
-            let item = self.pools[pool].ready.pop_front(&mut self.items)?;
-            let own = self.items.at(item);
-            if own.run.is_some() {
-                own.place = Place::Held; // Never on two threads at once.
-                continue;
-            }
-            own.place = Place::Idle;
-            let (color, sequence) = (own.color, own.sequence);
-            own.run = Some(Run { thread, began: now, color, sequence });
-            let (queue, work) = (own.queue, own.work.take().expect("it is there while none runs"));
-            let of = self.queues.at(queue);
-            of.pending -= 1;
-            of.running += 1;
-            self.pools[pool].running += 1;
-            self.threads.at(thread).state = ThreadState::Running(item);
-            return Some(Job { item, queue, work });
-        }
+        let item = self.pools[pool].ready.pop_front(&mut self.items)?;
+        let own = self.items.at(item);
+        own.place = Place::Idle;
+        let (color, sequence) = (own.color, own.sequence);
+        own.run = Some(Run { thread, began: now, color, sequence });
+        let (queue, work) = (own.queue, own.work.take().expect("it is there while none runs"));
+        let of = self.queues.at(queue);
+        of.pending -= 1;
+        of.running += 1;
+        self.pools[pool].running += 1;
+        self.threads.at(thread).state = ThreadState::Running(item);
+        Some(Job { item, queue, work })
     }
 
     /// A thread has done its job: what is to be dropped, and a pool that an item got ready in.
@@ -348,7 +355,7 @@ impl<W> Core<W> {
         own.runs += 1;
         own.panics += u64::from(panicked);
         own.longest = own.longest.max(took);
-        let (pool, place) = (own.pool, own.place);
+        let place = own.place;
         let ends = own.gone || (own.once && place == Place::Idle);
         let of = self.queues.at(queue);
         of.running -= 1;
@@ -359,8 +366,7 @@ impl<W> Core<W> {
         of.colors.remove(run.color);
         self.items.at(item).work = Some(work);
         if place == Place::Held {
-            self.items.at(item).place = Place::Ready;
-            self.pools[pool].ready.push_front(&mut self.items, item);
+            self.line_up(item); // Behind the others, or one that queues itself would hold them up.
         }
         let ready_in = self.promote(queue);
         (if ends { self.forget(item) } else { None }, ready_in)
@@ -374,11 +380,8 @@ impl<W> Core<W> {
         }
         let item = of.inactive.pop_front(&mut self.items)?;
         of.active += 1;
-        let own = self.items.at(item);
-        own.place = Place::Ready;
-        let pool = own.pool;
-        self.pools[pool].ready.push_back(&mut self.items, item);
-        Some(pool)
+        let pool = self.items.at(item).pool;
+        self.line_up(item).then_some(pool)
     }
 
     /// Items of an owner that run: name and queue.

@@ -16,6 +16,8 @@ use crate::time::{Nanos, ThreadClock};
 const SPIN: Nanos = Nanos::from_micros(15);
 /// Looks in that time at most, should the clock stand still.
 const LOOKS: usize = 1_000;
+/// Of these, those after which others may have the CPU in between.
+const ALONE: usize = 8;
 /// Pauses from one reading of the clock to the next.
 const PAUSES: usize = 16;
 
@@ -43,7 +45,10 @@ impl Parker {
     /// Waits for a kick, awake at first; false if none came for as long as `longest`.
     pub(super) fn wait(&self, clock: &mut ThreadClock, longest: Duration) -> bool {
         let began = clock.read();
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
+            if look > ALONE {
+                thread::yield_now();
+            }
             for _ in 0..PAUSES {
                 if self.take() {
                     return true;

@@ -117,7 +117,6 @@ impl Queue {
             Ok(cpu) => cpu,
             Err(error) => return Err((error, Some(work))),
         };
-        let name = name.into(); // It allocates.
         let mut state = self.shared.state.lock();
         let pool = match self.pool(&mut state, thread, cpu) {
             Ok(pool) => pool,

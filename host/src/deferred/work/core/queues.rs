@@ -40,6 +40,8 @@ pub(in super::super) struct Queue {
     pub(in super::super) draining: u32,
     /// It takes nothing any more, and is forgotten with its last item.
     pub(in super::super) closed: bool,
+    /// What the item is called that was made last.
+    pub(super) last_name: Arc<str>,
     /// Items there are.
     pub(super) items: usize,
     /// Items that are ready, held or running.
@@ -112,6 +114,7 @@ impl<W> Core<W> {
             longest: Nanos(0),
             draining: 0,
             closed: false,
+            last_name: Arc::default(),
             items: 0,
             active: 0,
             inactive: List::default(),

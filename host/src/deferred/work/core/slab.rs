@@ -113,16 +113,6 @@ impl List {
         self.len += 1;
     }
 
-    pub(in super::super) fn push_front<T: Linked>(&mut self, slab: &mut Slab<T>, key: Key) {
-        *slab.at(key).link() = Link { before: None, after: self.first };
-        match self.first {
-            Some(first) => slab.at(first).link().before = Some(key),
-            None => self.last = Some(key),
-        }
-        self.first = Some(key);
-        self.len += 1;
-    }
-
     pub(in super::super) fn pop_front<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<Key> {
         let first = self.first?;
         self.remove(slab, first);

@@ -112,7 +112,7 @@ impl<W> Core<W> {
         ends(item)
             && (item.place != Place::Inactive
                 || self.items.of(item.queue).any(|(_, other)| {
-                    let ready = other.place == Place::Ready && other.run.is_none();
+                    let ready = other.place == Place::Ready;
                     ready || other.run.is_some_and(|run| ending.contains(&run.thread))
                 }))
     }

@@ -54,7 +54,7 @@ struct Model {
     queued: Vec<(usize, u64)>,
     /// Of these, those that are in line, in its order.
     line: Vec<usize>,
-    /// Those that were passed over, because they run.
+    /// Those that run, and go in line when that ends.
     held: Vec<usize>,
     delayed: BTreeMap<usize, u64>,
     /// Item, number, blocked.
@@ -81,7 +81,7 @@ impl Model {
         line + self.running.iter().filter(|(item, ..)| queue_of(*item) == queue).count()
     }
 
-    /// In line, or taken out of it because it runs.
+    /// In line, or kept out of it because it runs.
     fn is_active(&self, item: usize) -> bool {
         self.line.contains(&item) || self.held.contains(&item)
     }
@@ -98,8 +98,13 @@ impl Model {
             let waits =
                 |&&(item, _): &&(usize, u64)| queue_of(item) == queue && !self.is_active(item);
             let Some(&(item, _)) = self.queued.iter().find(waits) else { return };
-            self.line.push(item);
+            self.line_up(item);
         }
+    }
+
+    fn line_up(&mut self, item: usize) {
+        let runs = self.running.iter().any(|&(other, ..)| other == item);
+        if runs { self.held.push(item) } else { self.line.push(item) }
     }
 
     fn cancel(&mut self, item: usize) -> bool {
@@ -112,27 +117,23 @@ impl Model {
         was_pending
     }
 
-    /// Who runs next: the first in line that does not run; those before it are passed over.
+    /// Who runs next: the first in line.
     fn take(&mut self) -> Option<usize> {
-        while !self.line.is_empty() {
-            let item = self.line.remove(0);
-            if self.running.iter().any(|&(other, ..)| other == item) {
-                self.held.push(item);
-                continue;
-            }
-            let at = self.queued.iter().position(|&(other, _)| other == item)?;
-            let (_, number) = self.queued.remove(at);
-            self.running.push((item, number, false));
-            return Some(item);
+        if self.line.is_empty() {
+            return None;
         }
-        None
+        let item = self.line.remove(0);
+        let at = self.queued.iter().position(|&(other, _)| other == item)?;
+        let (_, number) = self.queued.remove(at);
+        self.running.push((item, number, false));
+        Some(item)
     }
 
     fn finish(&mut self, at: usize) {
         let (item, ..) = self.running.remove(at);
         if let Some(at) = self.held.iter().position(|&other| other == item) {
             self.held.remove(at);
-            self.line.insert(0, item); // It was passed over, and goes first.
+            self.line_up(item);
         }
         self.fill(queue_of(item));
     }
@@ -170,7 +171,7 @@ impl Script {
             })
             .collect();
         let items = (0..ITEMS)
-            .map(|item| core.add_item(queues[queue_of(item)], 0, "i".into(), false, item).unwrap())
+            .map(|item| core.add_item(queues[queue_of(item)], 0, "i", false, item).unwrap())
             .collect();
         let model = Model::default();
         let (running, waits) = (Vec::new(), Vec::new());
