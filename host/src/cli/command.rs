@@ -1,5 +1,7 @@
 //! One command: how it is declared, what it is given, what it can answer.
 
+mod waiting;
+
 use std::error::Error;
 use std::fmt;
 use std::fs::File;
@@ -16,6 +18,8 @@ use super::grammar::{Grammar, GrammarError};
 use super::parse::UsageError;
 use super::peer::Peer;
 use super::table::Answer;
+
+pub use waiting::{Lender, Waiting, WaitingBuiltin};
 
 /// Whether a command changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,38 +264,9 @@ pub enum Run<C> {
     Waiting(Box<Waiting<C>>),
 }
 
-/// Lends a command that waits its context, again and again.
-pub struct Lender<'a, C>(&'a mut Lends<'a, C>);
-
-/// Calls what it is given with the context, once.
-type Lends<'a, C> = dyn FnMut(&mut dyn FnMut(&mut C)) + 'a;
-
-impl<C> Lender<'_, C> {
-    /// Lends it to `borrow`, which does not wait.
-    ///
-    /// # Panics
-    /// If whoever lends does not: a bug of the host.
-    pub fn lend<R>(&mut self, borrow: impl FnOnce(&mut C) -> R) -> R {
-        let (mut borrow, mut result) = (Some(borrow), None);
-        (self.0)(&mut |context| result = borrow.take().map(|borrow| borrow(context)));
-        result.expect("the context is lent once")
-    }
-}
-
-impl<C> fmt::Debug for Lender<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lender")
-    }
-}
-
 /// A function that works on the context.
 pub type OnContext<C> =
     dyn Fn(&mut C, &mut Call<'_>, &mut Answer) -> Result<(), CommandError> + Send + Sync;
-
-/// A function that is lent the context between its waits.
-pub type Waiting<C> = dyn Fn(&mut Lender<'_, C>, &mut Call<'_>, &mut Answer) -> Result<(), CommandError>
-    + Send
-    + Sync;
 
 /// A function that has nothing but its call.
 pub type Alone = dyn Fn(&mut Call<'_>, &mut Answer) -> Result<(), CommandError> + Send + Sync;
@@ -308,7 +283,7 @@ impl<C: Context> Run<C> {
         match (self, needs_barrier) {
             (Self::Waiting(run), _) => {
                 let mut lend = |borrow: &mut dyn FnMut(&mut C)| lender.lend(borrow);
-                run(&mut Lender(&mut lend), call, answer)
+                run(&mut Lender::new(&mut lend), call, answer)
             }
             (Self::Alone(run), false) => run(call, answer),
             (Self::Alone(run), true) => {
@@ -403,37 +378,6 @@ impl<C: 'static> Builtin<C> {
             needs_barrier: self.needs_barrier,
             owner: Owner::host(),
             run: Run::OnContext(Box::new(self.run)),
-        })
-    }
-}
-
-/// A command of the host's own that waits, for work queues for instance: as a [`Builtin`], and
-/// `registry.add_waiting(inventory::iter::<WaitingBuiltin<Host>>)`.
-#[derive(Debug)]
-pub struct WaitingBuiltin<C> {
-    /// Path, arguments and usage in one; see [`super::grammar`].
-    pub grammar: &'static str,
-    /// One line for people.
-    pub help: &'static str,
-    /// Whether it changes anything.
-    pub role: Role,
-    /// What it does, between waits with what it is lent.
-    pub run: fn(&mut Lender<'_, C>, &mut Call<'_>, &mut Answer) -> Result<(), CommandError>,
-}
-
-impl<C: 'static> WaitingBuiltin<C> {
-    /// The command it declares.
-    ///
-    /// # Errors
-    /// [`GrammarError`] if its declaration is wrong.
-    pub fn command(&self) -> Result<Command<C>, GrammarError> {
-        Ok(Command {
-            grammar: Grammar::parse(self.grammar)?,
-            help: self.help.to_owned(),
-            role: self.role,
-            needs_barrier: false,
-            owner: Owner::host(),
-            run: Run::Waiting(Box::new(self.run)),
         })
     }
 }
