@@ -23,7 +23,7 @@ use plugin_api::ThreadIndex;
 
 use crate::{
     buffer::Pool,
-    deferred::{Softirqs, grace::Reclaim, tasklet::AllTasklets},
+    deferred::{Softirqs, grace::Reclaim, tasklet::AllTasklets, work::WorkQueues},
     device::{
         Interfaces, LinkNews, PuntState, Thresholds, error_drop, error_punt, netlink::LinkWatcher,
     },
@@ -104,6 +104,8 @@ pub struct Host {
     pub grace: Reclaim,
     /// Processes.
     pub processes: Processes,
+    /// Work queues.
+    pub work: WorkQueues,
     /// Name and version of a generation that is being loaded or taken away: its timers, lines and
     /// stops say whose they are.
     pub loading: Mutex<Option<(Owner, String, String)>>,
@@ -160,6 +162,7 @@ impl Host {
             tasklets: AllTasklets::default(),
             grace: Reclaim::default(),
             processes: Processes::new(clock.thread()),
+            work: WorkQueues::default(),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),

@@ -6,8 +6,8 @@
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
 //! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]),
-//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]), calls to
-//! the main thread ([`Host::call_main`]) and the way to other threads for packets
+//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]), work that
+//! may block ([`Host::work_queue`]), calls to the main thread ([`Host::call_main`]) and the way to other threads for packets
 //! ([`Host::handoff`]), and looks at packets with the header views of [`wire`].
 //! [`testing`] runs its nodes and devices without a host.
 //!
@@ -84,6 +84,7 @@ pub mod testing;
 mod timer;
 pub mod wheel;
 pub mod wire;
+mod work;
 
 pub use cli::{Answer, Args, Cell, Command, Role};
 pub use config::Config;
@@ -112,6 +113,7 @@ pub use process::{
 };
 pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
+pub use work::{Queued, WorkItem, WorkQueue, WorkQueueOptions};
 
 #[doc(hidden)]
 pub use export::private;

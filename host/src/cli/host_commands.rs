@@ -21,6 +21,7 @@ mod rx;
 mod threads;
 mod timers;
 mod version;
+mod workqueues;
 
 use super::{Answer, Builtin, Call, CommandError, Role};
 use crate::control::Control;

@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | [`softirq`] | at the end of a turn, on the thread it was raised on | yes | no |
 //! | [`tasklet`] | the same, once for each scheduling | never | no |
+//! | [`work`] item | on a thread for work, soon or later | never | yes |
 //!
 //! ```text
 //!  a turn:  … nodes until no frame is pending ── is a timer due? raise TIMER
@@ -21,6 +22,7 @@ pub mod pending;
 pub mod softirq;
 pub mod tasklet;
 mod thread;
+pub mod work;
 
 pub(crate) use pass::run_last;
 pub use pass::run_pending;

@@ -70,6 +70,7 @@ impl Host {
     /// instances in what is compiled from now on, and the barrier does not wait for it.
     pub fn remove_thread(&self, index: u32) -> Option<ThreadHandle> {
         self.handoff.close(index);
+        self.work.unpin(index);
         self.rx_watches.lock().retain(|&(thread, _), _| thread != index);
         self.threads.write().remove(&index)
     }

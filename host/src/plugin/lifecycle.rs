@@ -61,16 +61,19 @@ pub struct Loaded {
     pub report: LoadReport,
 }
 
-/// A plugin that was unloaded, but for processes of it that waited on though they were to end, or for
-/// what runs on a thread that does not come back: what these use stays.
+/// A plugin that was unloaded, but for processes of it that waited on though they were to end, work items
+/// that did not come to their end, or what was put off on a thread that does not come back: what these
+/// use stays.
 #[derive(Debug)]
 pub struct Draining {
     /// Its generation.
     pub generation: Arc<Generation>,
-    /// How many processes.
+    /// How many processes are parked.
     pub parked: usize,
     /// Something of it may run still on a thread that does not come back.
     pub is_kept: bool,
+    /// How many work items ran on.
+    pub stuck: usize,
 }
 
 impl Control {
@@ -254,9 +257,11 @@ impl Control {
     fn keep_what_is_used(&mut self, generation: &Arc<Generation>) {
         let grace_is_over = self.host.grace.flush(self.host);
         let parked = self.host.processes.parked(generation.owner);
+        let stuck = self.host.work.running_of(generation.owner).len();
         let is_kept = !grace_is_over || self.host.grace.is_kept(generation.owner);
-        if parked > 0 || is_kept {
-            self.draining.push(Draining { generation: Arc::clone(generation), parked, is_kept });
+        if parked + stuck > 0 || is_kept {
+            let generation = Arc::clone(generation);
+            self.draining.push(Draining { generation, parked, stuck, is_kept });
         }
     }
 

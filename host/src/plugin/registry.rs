@@ -3,6 +3,7 @@
 
 use crate::{
     control::Control,
+    deferred::work,
     device::InterfaceError,
     engine::Caller,
     graph::{Owner, PlanError},
@@ -92,6 +93,17 @@ pub const KINDS: &[ResourceKind] = &[
         revoke: |control, owner| {
             control.host.forget_caller(owner);
             Ok(())
+        },
+    },
+    // After the timers, which queue what is delayed, and the calls to main, which items may wait for;
+    // before the processes, which get their results, and the nodes, which find the queues closed.
+    ResourceKind {
+        name: "work queues",
+        list: |control, owner| control.host.work.of(owner),
+        revoke: |control, owner| {
+            let stuck = control.host.work.revoke(owner, work::PATIENCE);
+            let text = || format!("{} still runs after {:?}", stuck.join(", "), work::PATIENCE);
+            if stuck.is_empty() { Ok(()) } else { Err(text()) }
         },
     },
     ResourceKind {

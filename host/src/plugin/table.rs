@@ -12,8 +12,10 @@ mod rpc;
 mod softirq;
 mod tasklet;
 mod timer;
+mod work;
 
 pub use timer::HostTimer;
+pub(crate) use timer::first_tick_at;
 
 use std::{
     ffi::c_void,
@@ -160,6 +162,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "softirq" => Some((&raw const softirq::SERVICE).cast()),
         "tasklet" => Some((&raw const tasklet::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
+        "work" => Some((&raw const work::SERVICE).cast()),
         _ => None,
     }
 }
