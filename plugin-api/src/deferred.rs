@@ -1,16 +1,6 @@
 //! Work that is put off to the end of a thread's turn, and calls after a grace period.
 //!
-//! | | runs | on two threads at once | may wait or block | takes |
-//! |---|---|---|---|---|
-//! | [`Softirq`] | at the end of a turn, on the threads it was raised on | yes | no | `Fn` |
-//! | [`Tasklet`] | at the end of a turn, once for each scheduling | never | no | `FnMut` |
-//! | [`Mailbox`] | at the end of a turn, for each message to the thread | yes | no | `Fn` |
-//! | [`Timer`](crate::Timer) | at a time, then as a softirq | no | no | `Fn` |
-//! | [`Process`](crate::Process) | on main, for events and times | no | it waits | `FnMut` |
-//!
-//! Take a softirq for what every thread does for itself and as often as possible: it shares nothing,
-//! or protects what it shares. Take a tasklet if what it works on is one thing: nothing in it needs a
-//! lock. What may block is for neither.
+//! The crate's page has a table that tells which to take.
 
 mod mailbox;
 mod softirq;

@@ -11,6 +11,20 @@
 //! ([`Host::handoff`]), and looks at packets with the header views of [`wire`].
 //! [`testing`] runs its nodes and devices without a host.
 //!
+//! *What to put off, and how.* A node does what its packets wait for, and leaves the rest:
+//!
+//! | take a | for what | where and when it runs | at once on two threads | may block | takes |
+//! |---|---|---|---|---|---|
+//! | softirq, [`Host::softirq`] | each thread does for itself, as often as can be: batches, refills | at the end of the turn, on each thread it was raised on | yes: protect what is shared | no | `Fn` |
+//! | tasklet, [`Host::tasklet`] | is one thing that all threads have a part in: a table, a summary | at the end of the turn, once however often it was scheduled | never: no lock | no | `FnMut` |
+//! | work item, [`Host::work_queue`] | may block: files, names, other programs | on a work thread, soon or after a delay | never the same item | yes | `FnMut` |
+//! | timer, [`Host::timer`] | comes at a time | at the end of the turn, on the thread it was started on | never the same timer | no | `Fn` |
+//! | process, [`Host::spawn`] | goes on for long and waits for events: a protocol | on main, between packets | never | it waits | `FnMut` |
+//!
+//! What comes of a work item reaches a process as an event ([`WorkQueue::send`]) or the node's thread at
+//! the end of its turn ([`WorkQueue::post`]). What nodes read without a lock is freed by
+//! [`Host::after_grace_period`].
+//!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
 //! own; never into a `static`. The crate says `#![deny(unsafe_code)]` if it likes; `forbid` does not
 //! go together with the declaring macros, which reopen the lint for the records they leave (E0453).

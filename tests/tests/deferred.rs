@@ -185,6 +185,21 @@ fn messages_reach_their_thread_in_order_or_another_if_it_goes() {
 }
 
 #[test]
+fn what_comes_of_work_is_taken_on_the_thread_that_wants_it() {
+    let lab = lab(2);
+    for at in 0..30 {
+        act(&lab, &format!("fetch {}", at % 3));
+    }
+    assert!(until(|| count(&lab, "letters") == 30));
+    assert_eq!((count(&lab, "letters-elsewhere"), count(&lab, "letters-out-of-order")), (0, 0));
+    act(&lab, "fetch 7"); // There is no such thread: main takes it.
+    assert!(until(|| count(&lab, "letters") == 31));
+    assert_eq!(count(&lab, "letters-elsewhere"), 1);
+    assert!(runs(&lab, "fixture-letters", 2) > 0);
+    lab.finish();
+}
+
+#[test]
 fn what_nodes_may_still_read_is_freed_after_a_grace_period() {
     for workers in [0, 2] {
         let lab = lab(workers);

@@ -1,5 +1,5 @@
-//! Work that is put off, after Linux's bottom halves: who may wait takes a work queue, who may not and
-//! must not be two at once a tasklet, and who wants every thread at once a softirq.
+//! Work that is put off, after Linux's bottom halves: what may wait is for a work queue, what may not and
+//! must not run twice at once is a tasklet, and what every thread does for itself a softirq.
 //!
 //! | | runs | on two threads at once | may block |
 //! |---|---|---|---|

@@ -12,7 +12,7 @@ use super::{
     item::{end, into_data, run_often},
     thread_of, told,
 };
-use crate::{Error, Sender, ThreadIndex, plugin::contain};
+use crate::{Error, Mailbox, Sender, ThreadIndex, plugin::contain};
 
 /// A work queue of this plugin. Any thread.
 ///
@@ -184,6 +184,43 @@ impl WorkQueue {
         let to = to.clone();
         self.call(name, work, move |result| {
             let _ = to.send(result); // The process may have ended.
+        })
+    }
+
+    /// Runs `work` once and has what it returns taken at the end of a turn of a thread, that of the
+    /// node that asked for it; of main, if that thread is gone by then.
+    ///
+    /// ```
+    /// use std::fs;
+    /// use plugin_api::{Error, Host, Mailbox, ThreadIndex, WorkQueue};
+    ///
+    /// /// To be called by `Plugin::start`.
+    /// fn mailbox(host: &Host) -> Result<Mailbox<Vec<u8>>, Error> {
+    ///     host.mailbox("acme-tables", |cx, table: Vec<u8>| {
+    ///         let _ = (cx.thread(), table); // Here is what that thread has to do with it.
+    ///     })
+    /// }
+    ///
+    /// /// To be called by a node, on its thread.
+    /// fn fetch(queue: &WorkQueue, tables: &Mailbox<Vec<u8>>, here: ThreadIndex) -> Result<(), Error> {
+    ///     queue.post("fetch", tables, here, || fs::read("/var/lib/acme/table").unwrap_or_default())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`run`](Self::run).
+    pub fn post<R: Send + 'static>(
+        &self,
+        name: &str,
+        to: &Mailbox<R>,
+        thread: ThreadIndex,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<(), Error> {
+        let to = to.clone();
+        self.call(name, work, move |result| {
+            if let Err(result) = to.send(thread, result) {
+                let _ = to.send(ThreadIndex(0), result); // Main is there as long as the host.
+            }
         })
     }
 
