@@ -9,11 +9,13 @@
 //! * `softirq/cross-thread-HOW-us-PERCENTILE`: microseconds from raising on a worker until it runs
 //!   there; the worker sleeps, or is busy with turns of its own.
 //! * `tasklet/schedule-run-ns-N`: as of softirqs, of tasklets that count.
+//! * `work/HOW-us-N`: microseconds of a work item, from being queued until it has run on another thread,
+//!   where N are queued before all are waited for; `item` is one that is used again, `once` a closure.
 //! * `starvation/packet-ns`: nanoseconds of a packet on a worker on which a softirq raises itself
 //!   without end, against the same without.
 //!
 //! `cargo bench --bench deferred -- PART...` measures only the parts named: `local`, `cross`,
-//! `starvation`.
+//! `work`, `starvation`.
 #![expect(clippy::print_stdout, reason = "a benchmark's results go to standard output")]
 #![expect(clippy::cast_precision_loss, reason = "a figure has a few digits")]
 
@@ -25,6 +27,7 @@ mod starvation;
 #[expect(dead_code, reason = "the bench of the threads uses more of it")]
 #[path = "../threads/traffic.rs"]
 mod traffic;
+mod work;
 
 /// Rounds of which the least counts.
 const ROUNDS: usize = 9;
@@ -32,8 +35,12 @@ const ROUNDS: usize = 9;
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let parts: [(&str, fn()); 3] =
-        [("local", local::run), ("cross", cross::run), ("starvation", starvation::run)];
+    let parts: [(&str, fn()); 4] = [
+        ("local", local::run),
+        ("cross", cross::run),
+        ("work", work::run),
+        ("starvation", starvation::run),
+    ];
     for (name, run) in parts {
         if wanted.is_empty() || wanted.iter().any(|part| part == name) {
             println!("# {name}: {} processors, load average {}", processors(), load());

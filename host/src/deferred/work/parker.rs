@@ -4,13 +4,16 @@ use std::{
     hint::spin_loop,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, Thread},
     time::Duration,
 };
 
-use crate::time::{Nanos, ThreadClock};
+use crate::{
+    sync::Padded,
+    time::{Nanos, ThreadClock},
+};
 
 /// How long a thread stays awake that has nothing to do: waking it up would take as long.
 const SPIN: Nanos = Nanos::from_micros(15);
@@ -21,10 +24,20 @@ const ALONE: usize = 8;
 /// Pauses from one reading of the clock to the next.
 const PAUSES: usize = 16;
 
+/// Nobody has kicked.
+const NOTHING: u32 = 0;
+/// Somebody has.
+const KICKED: u32 = 1;
+/// Nobody has, and the thread sleeps.
+const ASLEEP: u32 = 2;
+
 /// Where one thread waits.
 #[derive(Debug, Default)]
 pub(super) struct Parker {
-    kicked: AtomicBool,
+    /// On lines of its own: the thread looks at it again and again.
+    state: Padded<AtomicU32>,
+    /// The thread stays awake, for a moment.
+    spins: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
@@ -36,14 +49,35 @@ impl Parker {
 
     /// Ends the thread's wait, or its next one. Cost: a system call if it sleeps.
     pub(super) fn kick(&self) {
-        self.kicked.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.get() {
+        if self.state.0.swap(KICKED, Ordering::AcqRel) == ASLEEP
+            && let Some(thread) = self.thread.get()
+        {
             thread.unpark();
         }
     }
 
-    /// Waits for a kick, awake at first; false if none came for as long as `longest`.
+    /// Says that the thread will stay awake when it waits next.
+    pub(super) fn announce_spin(&self) {
+        self.spins.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the thread stays awake, or is about to.
+    pub(super) fn spins(&self) -> bool {
+        self.spins.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a kick, awake at first if that was announced; false if none came for as long as
+    /// `longest`.
     pub(super) fn wait(&self, clock: &mut ThreadClock, longest: Duration) -> bool {
+        if self.spins() && self.spin(clock) {
+            self.spins.store(false, Ordering::Relaxed);
+            return true;
+        }
+        self.spins.store(false, Ordering::Relaxed);
+        self.sleep(clock, Some(longest))
+    }
+
+    fn spin(&self, clock: &mut ThreadClock) -> bool {
         let began = clock.read();
         for look in 0..LOOKS {
             if look > ALONE {
@@ -59,29 +93,42 @@ impl Parker {
                 break;
             }
         }
-        self.sleep(clock, Some(longest))
+        false
     }
 
     /// Sleeps until a kick; false if none came for as long as `longest`.
     pub(super) fn sleep(&self, clock: &mut ThreadClock, longest: Option<Duration>) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        if self.state.0.compare_exchange(NOTHING, ASLEEP, success, failure).is_err() {
+            return self.take();
+        }
         let began = clock.read();
         loop {
-            if self.take() {
-                return true;
-            }
             let Some(longest) = longest else {
                 thread::park();
+                if self.take() {
+                    return true;
+                }
                 continue;
             };
             let passed = Duration::from_nanos(clock.read().since(began).0);
             match longest.checked_sub(passed).filter(|left| !left.is_zero()) {
                 Some(left) => thread::park_timeout(left),
-                None => return false,
+                // A kick at the last moment counts.
+                None => return self.state.0.swap(NOTHING, Ordering::AcqRel) == KICKED,
+            }
+            if self.take() {
+                return true;
             }
         }
     }
 
     fn take(&self) -> bool {
-        self.kicked.load(Ordering::Relaxed) && self.kicked.swap(false, Ordering::Acquire)
+        let is_kicked = self.state.0.load(Ordering::Acquire) == KICKED;
+        if is_kicked {
+            // Who kicks meanwhile wants no more than to be looked for after this.
+            self.state.0.swap(NOTHING, Ordering::AcqRel);
+        }
+        is_kicked
     }
 }

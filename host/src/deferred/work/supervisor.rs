@@ -17,6 +17,8 @@ use super::{
 
 /// From one look to the next.
 const PERIOD: Duration = Duration::from_millis(1);
+/// Looks after the last at which items were in line: it need not be woken for the next that are.
+const LINGER: u32 = 20;
 
 /// The states of threads, as the kernel has them; each file stays open while it is looked at.
 #[derive(Debug, Default)]
@@ -65,7 +67,7 @@ impl Shared {
         self.supervisor.settle();
         self.place_supervisor();
         let mut clock = self.thread_clock();
-        let mut states = States::default();
+        let (mut states, mut in_vain) = (States::default(), 0);
         loop {
             self.start_threads();
             let looks = {
@@ -73,13 +75,15 @@ impl Shared {
                 if state.ending {
                     return;
                 }
-                state.core.survey()
+                state.core.survey(in_vain < LINGER)
             };
             let Some(looks) = looks else {
                 states.0.clear();
                 self.supervisor.sleep(&mut clock, None);
+                in_vain = 0;
                 continue;
             };
+            in_vain = if looks.is_empty() { in_vain + 1 } else { 0 };
             let seen: Vec<_> =
                 looks.into_iter().map(|look| (look, states.is_blocked(look))).collect();
             self.grow(&seen);

@@ -131,7 +131,10 @@ impl<W> Core<W> {
         if !of.has_backlog() {
             return Wake::Nobody;
         }
-        if of.running - of.blocked + of.waking < of.limit {
+        if of.waking > 0 {
+            return Wake::Nobody; // Who comes wakes the next, if items are still in line then.
+        }
+        if of.running - of.blocked < of.limit {
             if let Some(thread) = of.idle.pop() {
                 of.waking += 1;
                 let thread = self.threads.at(thread);
@@ -201,12 +204,21 @@ impl<W> Core<W> {
         true
     }
 
-    /// A thread has nothing to do.
+    /// A thread has nothing to do. One of a pool stays awake for a moment, and is the next to be woken.
     pub(in super::super) fn rest(&mut self, thread: Key) {
+        let awake = |other: &Thread| other.state == ThreadState::Idle && other.parker.spins();
+        let pool = self.threads.at(thread).pool;
+        let last = self.pools[pool].idle.last();
+        let is_one = last.is_some_and(|&last| self.threads.get(last).is_some_and(awake));
         let own = self.threads.at(thread);
         own.state = ThreadState::Idle;
-        let pool = own.pool;
-        self.pools[pool].idle.push(thread);
+        let idle = &mut self.pools[pool].idle;
+        if is_one {
+            idle.insert(idle.len() - 1, thread);
+        } else {
+            own.parker.announce_spin();
+            idle.push(thread);
+        }
     }
 
     /// A thread had nothing to do for long: whether it ends.
@@ -234,19 +246,19 @@ impl<W> Core<W> {
     }
 
     /// Whom to look at: threads that run, of pools with items in line. `None`, and looking is over,
-    /// if no pool has any.
-    pub(in super::super) fn survey(&mut self) -> Option<Vec<Look>> {
+    /// if no pool has any, unless it is to go on all the same.
+    pub(in super::super) fn survey(&mut self, goes_on: bool) -> Option<Vec<Look>> {
         for of in &mut self.pools {
             if !of.has_backlog() {
                 (of.exhausted, of.starved) = (false, false);
             }
         }
         if self.starts.is_empty() && !self.pools.iter().any(Pool::has_backlog) {
-            self.watching = false;
+            self.watching = goes_on;
             // What is not looked at is not known to be blocked.
             let blocked = self.threads.keys(|thread| thread.blocked);
             blocked.into_iter().for_each(|thread| self.set_blocked(thread, false));
-            return None;
+            return goes_on.then(Vec::new);
         }
         let looked_at = |thread: &Thread| self.pools[thread.pool].has_backlog();
         let running = self.threads.iter().filter(|(_, thread)| looked_at(thread));

@@ -215,7 +215,7 @@ fn threads_that_have_nothing_to_do_sleep_and_then_end() {
     let asleep = AtomicBool::new(false);
     for _ in 0..50 {
         let before = switches();
-        pause(100);
+        pause(40);
         if switches() == before {
             asleep.store(true, SeqCst); // Other tests have such threads too.
             break;

@@ -246,7 +246,7 @@ impl Script {
 
     /// The supervisor looks, and sees one asleep; those that it saw asleep before still are.
     fn block(&mut self, at: usize) {
-        let Some(looks) = self.core.survey() else {
+        let Some(looks) = self.core.survey(false) else {
             self.model.running.iter_mut().for_each(|run| run.2 = false);
             return;
         };
