@@ -102,20 +102,16 @@ impl Parker {
         if self.state.0.compare_exchange(NOTHING, ASLEEP, success, failure).is_err() {
             return self.take();
         }
-        let began = clock.read();
+        let (began, mut before) = (clock.read(), None);
         loop {
-            let Some(longest) = longest else {
-                thread::park();
-                if self.take() {
-                    return true;
-                }
-                continue;
-            };
-            let passed = Duration::from_nanos(clock.read().since(began).0);
-            match longest.checked_sub(passed).filter(|left| !left.is_zero()) {
-                Some(left) => thread::park_timeout(left),
+            let passed = clock.read().since(began);
+            let stands_still = before.replace(passed) == Some(passed); // As a test's clock may.
+            let left = longest.map(|longest| longest.checked_sub(Duration::from_nanos(passed.0)));
+            match left {
+                None => thread::park(),
+                Some(Some(left)) if !left.is_zero() && !stands_still => thread::park_timeout(left),
                 // A kick at the last moment counts.
-                None => return self.state.0.swap(NOTHING, Ordering::AcqRel) == KICKED,
+                Some(_) => return self.state.0.swap(NOTHING, Ordering::AcqRel) == KICKED,
             }
             if self.take() {
                 return true;
