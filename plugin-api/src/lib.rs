@@ -96,6 +96,7 @@ mod rpc;
 pub mod service;
 pub mod testing;
 mod timer;
+mod trace;
 pub mod wheel;
 pub mod wire;
 mod work;
@@ -127,6 +128,7 @@ pub use process::{
 };
 pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
+pub use trace::{TraceField, TraceFormat, TraceRecord, Tracer};
 pub use work::{Queued, WorkItem, WorkQueue, WorkQueueOptions};
 
 #[doc(hidden)]

@@ -127,6 +127,7 @@ pub(crate) const fn decl<P: Plugin>(
 
 /// Makes the plugin with those settings, of which it must know all.
 pub(crate) fn make<P: Plugin>(host: Host, entries: &[ConfigEntry<'_>]) -> Result<P, Error> {
+    crate::trace::attach(host);
     let config = Config::new(entries);
     let plugin = P::create(host, &config)?;
     match config.unknown() {

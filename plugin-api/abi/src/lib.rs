@@ -24,6 +24,7 @@ pub mod layout;
 pub mod process;
 pub mod root;
 pub mod text;
+pub mod trace;
 pub mod work;
 
 pub use text::{ErrorText, List, Status, Str};
