@@ -43,6 +43,7 @@ use crate::{
     },
     process::Processes,
     time::{Clock, Nanos, ThreadClock, Ticks, timer::Timers},
+    trace::Tracer,
 };
 
 thread_local! {
@@ -94,6 +95,8 @@ pub struct Host {
     pub rpc: Rpc,
     /// Packets from thread to thread.
     pub handoff: Arc<Handoff>,
+    /// Packets whose ways are watched.
+    pub tracer: Arc<Tracer>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// What runs at the end of a turn.
@@ -157,6 +160,7 @@ impl Host {
             rx_thresholds: Mutex::default(),
             rpc: Rpc::default(),
             handoff: Arc::default(),
+            tracer: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             softirqs: Softirqs::default(),
             tasklets: AllTasklets::default(),

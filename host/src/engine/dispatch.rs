@@ -96,6 +96,10 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
         bytes: 0,
         reserved: [0; 2],
     };
+    let is_traced = this.is_tracing();
+    if is_traced {
+        this.trace_arrivals(index, frame);
+    }
     // SAFETY: the runtime belongs to this thread, and the node is not running.
     unsafe { publish_nexts(node, n_nexts) };
     let ctx = thread.cast::<ThreadCtx>();
@@ -110,6 +114,9 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
     if this.shared.leave_node() && this.shared.fence.is_closed() {
         this.go_into_exile(index, frame, result); // It was given up meanwhile.
         return;
+    }
+    if is_traced {
+        this.trace_departures(index, frame, result, n == 0);
     }
     this.settle(index, frame, result);
 }
@@ -333,6 +340,9 @@ impl Thread {
 
     /// Enqueues packets that a node sends beside those of its frame.
     pub fn emit(&mut self, index: NodeIndex, next: u32, packets: &[u32]) {
+        if self.is_tracing() {
+            self.trace_emitted(index, next, packets);
+        }
         for packets in packets.chunks(FRAME_SIZE) {
             let frame = self.frames.alloc();
             self.frames.append(frame, packets);

@@ -13,6 +13,7 @@ mod softirq;
 mod tasklet;
 mod timer;
 mod work;
+mod trace;
 
 pub use timer::HostTimer;
 pub(crate) use timer::first_tick_at;
@@ -163,6 +164,7 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "tasklet" => Some((&raw const tasklet::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         "work" => Some((&raw const work::SERVICE).cast()),
+        "trace" => Some((&raw const trace::SERVICE).cast()),
         _ => None,
     }
 }

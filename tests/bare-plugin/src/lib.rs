@@ -115,6 +115,7 @@ static NODE: Body<NodeDecl> = Body(NodeDecl {
     variants: List::new(&[Variant { cpu_level: 0, reserved: 0, entry }]),
     create: create_node,
     destroy: stop,
+    format_trace: None,
 });
 static SMALL_NODE: Body<NodeDecl> =
     Body(NodeDecl { head: Head { struct_size: 24, abi_major: 1, abi_minor: 0 }, ..NODE.0 });
