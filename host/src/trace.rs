@@ -30,6 +30,7 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub(crate) use self::thread::entry;
 pub use self::{
     capture::{Capture, HOPS, Session},
     hop::{Form, Hop, Outcome, Record, SHOWN},

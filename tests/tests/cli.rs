@@ -9,12 +9,13 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 22] = [
+const CALLS: [(&str, &str); 24] = [
     ("clear barrier", "clear barrier"),
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
     ("clear punt", "clear punt"),
     ("clear runtime", "clear runtime"),
+    ("clear trace", "clear trace"),
     ("comment", "comment nothing"),
     ("exec", "exec more.script"),
     ("exit", "exit"),
@@ -31,6 +32,7 @@ const CALLS: [(&str, &str); 22] = [
     ("set punt tap", "set punt tap null7"),
     ("set workers", "set workers 2"),
     ("show node", "show node error-drop"),
+    ("trace add", "trace add error-drop 3"),
     ("watch", "watch 100ms times 1 show version"),
 ];
 

@@ -23,6 +23,7 @@ use crate::{
         runtime::{Dest, Runtime},
     },
     time::{Cycles, Nanos},
+    trace,
 };
 
 impl Thread {
@@ -33,6 +34,7 @@ impl Thread {
         self.last = cycles;
         self.ctx.now_ns = now.0;
         self.moved = 0;
+        self.look_for_traces();
         self.shared.watch.begin_turn();
         now
     }
@@ -81,7 +83,10 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
         this.frames.free(frame);
         return;
     };
-    let (entry, node, n_nexts) = (slot.entry, slot.node, slot.edges.1);
+    let (mut entry, node, n_nexts) = (slot.entry, slot.node, slot.edges.1);
+    if this.is_tracing() {
+        entry = trace::entry; // It calls the node's.
+    }
     let prefill = if n == 0 { FRAME_SIZE } else { n };
     this.nexts[..prefill].fill(PANICKED);
     #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
@@ -96,10 +101,6 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
         bytes: 0,
         reserved: [0; 2],
     };
-    let is_traced = this.is_tracing();
-    if is_traced {
-        this.trace_arrivals(index, frame);
-    }
     // SAFETY: the runtime belongs to this thread, and the node is not running.
     unsafe { publish_nexts(node, n_nexts) };
     let ctx = thread.cast::<ThreadCtx>();
@@ -114,9 +115,6 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
     if this.shared.leave_node() && this.shared.fence.is_closed() {
         this.go_into_exile(index, frame, result); // It was given up meanwhile.
         return;
-    }
-    if is_traced {
-        this.trace_departures(index, frame, result, n == 0);
     }
     this.settle(index, frame, result);
 }

@@ -6,7 +6,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use gristmill_abi::{
     buffer::{DATA, HEADER, HEADROOM, Header, LINE_SHIFT},
-    frame::{CTX_TRACED, ENTRY_PANICKED, FRAME_SIZE, PANICKED, PER_PACKET, TAKEN},
+    frame::{
+        CTX_TRACED, ENTRY_PANICKED, FRAME_SIZE, Frame, NodeRuntime, PANICKED, PER_PACKET, TAKEN,
+        ThreadCtx,
+    },
 };
 
 use super::{
@@ -16,13 +19,16 @@ use super::{
 };
 use crate::{
     engine::Thread,
-    graph::{NodeIndex, frame::FrameId},
+    graph::NodeIndex,
     time::Nanos,
 };
 
 /// A thread's part in tracing.
 #[derive(Debug)]
 pub struct ThreadTrace {
+    /// Packets are traced or to be traced, as seen at the begin of the turn: what is looked at for each
+    /// frame.
+    is_on: bool,
     tracer: Arc<Tracer>,
     /// [`Tracer::changes`] when the session was looked up.
     seen: u64,
@@ -66,6 +72,7 @@ impl ThreadTrace {
     /// That of a thread of a host with this tracer.
     pub fn new(tracer: &Arc<Tracer>) -> Self {
         Self {
+            is_on: false,
             tracer: Arc::clone(tracer),
             seen: 0,
             session: Arc::default(),
@@ -89,50 +96,97 @@ impl ThreadTrace {
     }
 }
 
+/// A node's entry while packets are traced: calls the node's own, and notes what comes and what becomes
+/// of it.
+///
+/// # Safety
+/// As of every node's entry; `ctx` is that of a [`Thread`], and the node is one of its runtime.
+#[cold]
+pub(crate) unsafe extern "C" fn entry(
+    ctx: *mut ThreadCtx,
+    node: *mut NodeRuntime,
+    frame: *mut Frame,
+) -> u32 {
+    // SAFETY: the dispatcher passes the runtime of a node that is not running.
+    let index = NodeIndex(unsafe { (*node).node_index });
+    // SAFETY: the dispatcher holds no reference to the thread while a node runs.
+    let thread = unsafe { Thread::of(ctx) };
+    // SAFETY: the dispatcher lent the frame, whose packets are in a frame of the thread.
+    let (n, packets) = unsafe { packets_of(&*frame) };
+    thread.trace_arrivals(index, packets);
+    let Some(entry) = thread.runtime.slot(index).map(|slot| slot.entry) else { return PER_PACKET };
+    // SAFETY: by the caller's promise; the borrow of the thread has ended.
+    let result = unsafe { entry(ctx, node, frame) };
+    // SAFETY: as above; the node has returned.
+    let thread = unsafe { Thread::of(ctx) };
+    // SAFETY: as above.
+    let (_, packets) = unsafe { packets_of(&*frame) };
+    if n == 0 {
+        thread.trace_received(index, packets);
+    }
+    thread.trace_departures(index, result);
+    result
+}
+
+/// How many packets a frame has, and which.
+///
+/// # Safety
+/// It has so many indices, if they are not more than 256, for as long as `'a`.
+unsafe fn packets_of<'a>(frame: &Frame) -> (usize, &'a [u32]) {
+    let n = (frame.n as usize).min(FRAME_SIZE);
+    // SAFETY: by the caller's promise.
+    (n, unsafe { std::slice::from_raw_parts(frame.indices, n) })
+}
+
 impl Thread {
     /// Whether packets are traced, or to be traced: once for each frame.
     #[inline(always)]
     pub(crate) fn is_tracing(&self) -> bool {
-        self.cache.pool().marks.any()
+        self.trace.is_on
+    }
+
+    /// Looks whether packets are traced: once in a turn, and when others have handed packets over.
+    #[inline(always)]
+    pub(crate) fn look_for_traces(&mut self) {
+        self.trace.is_on = self.cache.pool().marks.any();
     }
 
     /// Packets come to a node: those that are traced make a hop.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn trace_arrivals(&mut self, node: NodeIndex, frame: FrameId) {
-        let session = self.trace.session();
-        let Some(dispatch) = self.dispatch_of(node) else { return };
-        let armed = session.armed(node, dispatch.serial);
-        for at in 0..self.frames.len(frame) {
-            let packet = self.frames.packets(frame)[at];
-            let Some(mark) = self.mark_of(packet, armed) else { continue };
-            if let Some(hop) = self.begin_hop(&session, dispatch, mark, packet, at) {
-                self.trace.open.push(hop);
-            }
-        }
+    fn trace_arrivals(&mut self, node: NodeIndex, packets: &[u32]) {
+        self.begin_hops(node, packets);
         self.ctx.flags = if self.trace.open.is_empty() { 0 } else { CTX_TRACED };
     }
 
+    /// A node that was called with an empty frame has put packets into it.
+    fn trace_received(&mut self, node: NodeIndex, packets: &[u32]) {
+        self.begin_hops(node, packets);
+        if let Some(queue) = self.trace.queue {
+            self.set_form(Form::Received, queue);
+        }
+    }
+
+    fn begin_hops(&mut self, node: NodeIndex, packets: &[u32]) {
+        let session = self.trace.session();
+        let Some(dispatch) = self.dispatch_of(node) else { return };
+        let armed = session.armed(node, dispatch.serial);
+        for (at, &packet) in packets.iter().enumerate() {
+            if let Some(mark) = self.mark_of(packet, armed)
+                && let Some(hop) = self.begin_hop(&session, dispatch, mark, packet, at)
+            {
+                self.trace.open.push(hop);
+            }
+        }
+    }
+
     /// A node has come back: what became of the packets.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn trace_departures(
-        &mut self,
-        node: NodeIndex,
-        frame: FrameId,
-        result: u32,
-        was_empty: bool,
-    ) {
+    fn trace_departures(&mut self, node: NodeIndex, result: u32) {
         self.ctx.flags = 0;
         let n_edges = self.runtime.slot(node).map_or(0, |slot| slot.edges.1);
-        if was_empty {
-            self.trace_received(node, frame);
-        }
         let session = Arc::clone(&self.trace.session);
         let index = self.shared.index;
         let next_of = |at: usize| match result {
             PER_PACKET | ENTRY_PANICKED => self.nexts[at],
-            next => u16::try_from(next).unwrap_or(u16::MAX - 2),
+            next => u16::try_from(next).unwrap_or(PANICKED - 1),
         };
         for open in &self.trace.open {
             let outcome = open.outcome.unwrap_or_else(|| match next_of(open.at) {
@@ -147,23 +201,6 @@ impl Thread {
         }
         self.trace.open.clear();
         self.trace.queue = None;
-    }
-
-    /// A node that was called with an empty frame has put packets into it.
-    fn trace_received(&mut self, node: NodeIndex, frame: FrameId) {
-        let session = self.trace.session();
-        let Some(dispatch) = self.dispatch_of(node) else { return };
-        let armed = session.armed(node, dispatch.serial);
-        for at in 0..self.frames.len(frame) {
-            let packet = self.frames.packets(frame)[at];
-            let Some(mark) = self.mark_of(packet, armed) else { continue };
-            if let Some(hop) = self.begin_hop(&session, dispatch, mark, packet, at) {
-                self.trace.open.push(hop);
-            }
-        }
-        if let Some(queue) = self.trace.queue {
-            self.set_form(Form::Received, queue);
-        }
     }
 
     /// A node sends packets beside those of its frame: held ones, or new ones.

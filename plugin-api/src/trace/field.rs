@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::InterfaceIndex;
+use crate::{
+    InterfaceIndex,
+    wire::{EtherType, MacAddress},
+};
 
 /// A field of a [`TraceRecord`](crate::TraceRecord), in [`SIZE`](Self::SIZE) bytes whatever its value.
 pub trait TraceField: Sized {
@@ -74,6 +77,8 @@ carried! {
     bool as u8, |value| u8::from(*value), |byte| byte != 0;
     Ipv4Addr as [u8; 4], Ipv4Addr::octets, Ipv4Addr::from;
     Ipv6Addr as [u8; 16], Ipv6Addr::octets, Ipv6Addr::from;
+    MacAddress as [u8; 6], |mac| mac.0, MacAddress;
+    EtherType as u16, |ethertype| ethertype.0, EtherType;
     InterfaceIndex as u32, |index| index.0, InterfaceIndex;
     Option<InterfaceIndex> as u32,
         |index| index.map_or(u32::MAX, |index| index.0),
