@@ -112,6 +112,8 @@ pub struct Host {
     /// Name and version of a generation that is being loaded or taken away: its timers, lines and
     /// stops say whose they are.
     pub loading: Mutex<Option<(Owner, String, String)>>,
+    /// Lines of the settings of the plugin that is being created, by key.
+    pub config_lines: Mutex<BTreeMap<String, usize>>,
     /// Counts generations and queues.
     pub sequence: AtomicU64,
     clock: Mutex<Clock>,
@@ -168,6 +170,7 @@ impl Host {
             processes: Processes::new(clock.thread()),
             work: WorkQueues::default(),
             loading: Mutex::default(),
+            config_lines: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),
             clock: Mutex::new(clock),

@@ -97,11 +97,7 @@ impl Default for Tracer {
             names: Names::default(),
             retired: Vec::new(),
         };
-        Self {
-            changes: AtomicU64::new(0),
-            session: Mutex::default(),
-            state: Mutex::new(state),
-        }
+        Self { changes: AtomicU64::new(0), session: Mutex::default(), state: Mutex::new(state) }
     }
 }
 
@@ -184,9 +180,8 @@ impl Tracer {
         }
         self.state.lock().names.learn(plan);
         for capture in &session.captures {
-            let is_there = |node: NodeIndex| {
-                plan.node(node).is_some_and(|node| node.serial == capture.serial)
-            };
+            let is_there =
+                |node: NodeIndex| plan.node(node).is_some_and(|node| node.serial == capture.serial);
             if !is_there(capture.node) {
                 marks.take(capture.disarm());
             }

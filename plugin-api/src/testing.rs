@@ -33,8 +33,7 @@ pub use self::{
 };
 use crate::{
     Buffer, Error, Frame, Host, InterfaceIndex, NextNodes, Node, Plugin, ThreadIndex, export,
-    plugin::make,
-    trace,
+    plugin::make, trace,
 };
 
 /// A host with which plugins can be made in tests; of its services it has `handoff`, with main and

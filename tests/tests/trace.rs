@@ -187,7 +187,8 @@ fn a_trace_goes_on_with_the_packet_to_other_workers_to_main_and_back() {
     for packet in &shown {
         let other = 3 - packet.thread;
         let stations = ["fixture-around", "fixture-around-2", "fixture-around-3"];
-        let nodes = [&["generator0-input"][..], &stations, &["ethernet-input", "generator1-output"]];
+        let nodes =
+            [&["generator0-input"][..], &stations, &["ethernet-input", "generator1-output"]];
         assert_eq!(packet.nodes(), nodes.concat(), "{packet:#?}");
         let elsewhere = |thread: u32| Some(thread).filter(|&thread| thread != packet.thread);
         let threads: Vec<_> = packet.hops.iter().map(|hop| hop.thread).collect();
@@ -302,8 +303,7 @@ fn a_trace_goes_on_with_copies_and_with_packets_that_a_node_holds() {
     lab.run("trace add generator0-input 1");
     let traffic = Traffic::paced(&lab, 1_000);
     let shown = wait_for(&lab, 1, "generator1-output");
-    let holds: Vec<_> =
-        shown[0].hops.iter().filter(|hop| hop.node == "fixture-holds").collect();
+    let holds: Vec<_> = shown[0].hops.iter().filter(|hop| hop.node == "fixture-holds").collect();
     assert_eq!(holds.len(), 2, "when it came and when it went: {shown:#?}");
     assert!(holds[0].lines.contains(&"kept by the node".to_owned()), "{shown:#?}");
     lab.run("set interface feature generator0 fixture-holds arc device-input disable");

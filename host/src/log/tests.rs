@@ -321,3 +321,29 @@ fn levels_have_names_and_numbers() {
     assert_eq!(Level::from_abi(99), Level::Debug);
     assert_eq!("info".parse::<Level>(), Err(LevelError));
 }
+
+#[test]
+fn a_class_is_logged_by_its_own_level_and_rate_and_counted() {
+    let (log, _) = memory(&Settings::default());
+    let set = |class, level, rate| log.set_class(class, ClassSetting { level, rate }).unwrap();
+    set("acme/flows", Some(Level::Debug), Some(2));
+    log.debug("acme", "not");
+    log.debug("acme/flows", "1");
+    assert!(log.enabled_for("acme/flows/new", Level::Debug));
+    assert!(!log.enabled_for("acme", Level::Debug));
+    for _ in 0..3 {
+        log.notice("acme/flows", "2");
+    }
+    log.notice("acme", "3");
+    let throttled = "throttled: over 2 lines in a second, silent until 3 s without a line";
+    assert_eq!(texts(&log), ["1", "2", throttled, "3"]);
+    let reports = log.class_reports();
+    let told: Vec<_> = reports
+        .iter()
+        .map(|report| (&*report.class, report.level, report.rate, report.lines, report.suppressed))
+        .collect();
+    let expected = [("acme", Level::Notice, 50, 1, 0), ("acme/flows", Level::Debug, 2, 2, 2)];
+    assert_eq!(told, expected);
+    set("acme/flows", None, None);
+    assert!(!log.enabled(Level::Debug));
+}

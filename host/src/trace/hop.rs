@@ -301,10 +301,14 @@ mod tests {
     #[test]
     fn the_record_of_an_open_hop_is_exchanged_and_what_is_too_long_is_cut() {
         let log = Log::new(1);
-        let place = log.push(&hop(Outcome::Open, Record::of_packet(9, None, b"123456789"))).unwrap();
+        let place =
+            log.push(&hop(Outcome::Open, Record::of_packet(9, None, b"123456789"))).unwrap();
         log.set_form(place, Form::Sent, 4);
         let read = log.read_all().next().unwrap();
-        assert_eq!((read.form, read.record.packet()), (Form::Sent, (9, Some(4), &b"123456789"[..])));
+        assert_eq!(
+            (read.form, read.record.packet()),
+            (Form::Sent, (9, Some(4), &b"123456789"[..]))
+        );
         log.set_record(place, Form::Own, &Record::new(&[1; 100]));
         let read = log.read_all().next().unwrap();
         assert_eq!((read.form, read.record.bytes()), (Form::Own, &[1; TRACE_RECORD][..]));

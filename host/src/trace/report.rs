@@ -72,7 +72,8 @@ pub fn describe(
     for (at, (thread, hop)) in trace.hops.iter().enumerate() {
         let known = names.of(hop.node, hop.serial);
         let name = known.map_or("(unknown)", |known| &known.name);
-        let elsewhere = if *thread == trace.thread() { String::new() } else { format!(" (thread {thread})") };
+        let elsewhere =
+            if *thread == trace.thread() { String::new() } else { format!(" (thread {thread})") };
         lines.push(format!("{}: {name}{elsewhere}", time_of_day(hop.at)));
         let mut line = |text: &str| lines.push(format!("  {text}"));
         let came_from = (hop.rx_interface != u32::MAX).then(|| interface(hop.rx_interface));

@@ -1,11 +1,7 @@
 use gristmill_abi::buffer::Header;
 
 use super::*;
-use crate::graph::{
-    Owner, PlanNext, PlanNode, Severity,
-    node::Code,
-    plan::ERROR_DROP,
-};
+use crate::graph::{Owner, PlanNext, PlanNode, Severity, node::Code, plan::ERROR_DROP};
 
 #[expect(unsafe_code, reason = "a node's entry has this type")]
 unsafe extern "C" fn nothing(

@@ -17,11 +17,7 @@ use super::{
     capture::{Capture, HOPS, Session},
     hop::{Form, Hop, Outcome, Place, Record, SHOWN},
 };
-use crate::{
-    engine::Thread,
-    graph::NodeIndex,
-    time::Nanos,
-};
+use crate::{engine::Thread, graph::NodeIndex, time::Nanos};
 
 /// A thread's part in tracing.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ pub mod frame;
 pub mod handoff;
 pub mod host;
 pub mod layout;
+pub mod log;
 pub mod process;
 pub mod root;
 pub mod text;

@@ -18,10 +18,7 @@ impl<'a, N: NextNodes> Frame<'a, N> {
     ///
     /// Cost: one test, where no packet is traced.
     #[inline(always)]
-    pub fn trace_each<R: TraceRecord>(
-        &mut self,
-        record: impl FnMut(&Packet<'_>) -> Option<R>,
-    ) {
+    pub fn trace_each<R: TraceRecord>(&mut self, record: impl FnMut(&Packet<'_>) -> Option<R>) {
         if self.is_traced() {
             self.trace_marked(record);
         }
@@ -29,10 +26,7 @@ impl<'a, N: NextNodes> Frame<'a, N> {
 
     #[cold]
     #[inline(never)]
-    fn trace_marked<R: TraceRecord>(
-        &mut self,
-        mut record: impl FnMut(&Packet<'_>) -> Option<R>,
-    ) {
+    fn trace_marked<R: TraceRecord>(&mut self, mut record: impl FnMut(&Packet<'_>) -> Option<R>) {
         let tracer = self.tracer();
         for at in 0..self.len() {
             if self.nexts()[at] == TAKEN {

@@ -13,7 +13,8 @@ use gristmill_abi::{
     declaration::{PluginHandle, ServiceRef},
     frame::{NodeRuntime, ThreadCtx},
     handoff::HandoffService,
-    host::HostTable,
+    host::{HostTable, log_level},
+    log::{ConfigService, LogService},
     trace::{TRACE_RECORD, TraceService},
 };
 
@@ -107,6 +108,8 @@ unsafe extern "C" fn service(
     let table: Option<*const c_void> = match name.as_str() {
         "handoff" => Some((&raw const HANDOFF).cast()),
         "trace" => Some((&raw const TRACE).cast()),
+        "log" => Some((&raw const LOG).cast()),
+        "config" => Some((&raw const CONFIG).cast()),
         _ => None,
     };
     if let Some(table) = table {
@@ -194,6 +197,32 @@ unsafe extern "C" fn hand_off(
     let handed = packets.map(|((&index, &next), &thread)| Handed { thread, next, index });
     HANDED.with_borrow_mut(|all| all.extend(handed));
     n
+}
+
+static LOG: LogService =
+    LogService { head: Head::of::<LogService>(), write: log_of_class, enabled };
+static CONFIG: ConfigService = ConfigService { head: Head::of::<ConfigService>(), line };
+
+unsafe extern "C" fn log_of_class(
+    _: *mut c_void,
+    _: PluginHandle,
+    class: Str<'_>,
+    level: u32,
+    text: Str<'_>,
+) {
+    #[expect(clippy::print_stderr, reason = "the bench's log is the test's output")]
+    {
+        eprintln!("log({class}, {level}): {text}");
+    }
+}
+
+unsafe extern "C" fn enabled(_: *mut c_void, _: PluginHandle, _: Str<'_>, level: u32) -> u32 {
+    u32::from(level <= log_level::NOTICE)
+}
+
+/// All settings of a test stand in one line.
+unsafe extern "C" fn line(_: *mut c_void, _: PluginHandle, _: Str<'_>) -> u32 {
+    7
 }
 
 static TRACE: TraceService =

@@ -113,7 +113,9 @@ impl<const WAY: u8> Node for Traced<WAY> {
         match WAY {
             0 => {
                 frame.trace_each(record);
-                frame.enqueue_each(|packet| if packet.len() < 2 { Next::Short } else { Next::Onward });
+                frame.enqueue_each(
+                    |packet| if packet.len() < 2 { Next::Short } else { Next::Onward },
+                );
             }
             1 => {
                 let tracer = frame.tracer();

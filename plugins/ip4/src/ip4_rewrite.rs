@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use plugin_api::{
-    Error, Frame, GraceReader, Node, Packet, ThreadIndex, TraceFormat, abi::buffer::FLAG_LOCALLY_ORIGINATED,
-    declare_node, next_nodes, wire::Ipv4Mut,
+    Error, Frame, GraceReader, Node, Packet, ThreadIndex, TraceFormat,
+    abi::buffer::FLAG_LOCALLY_ORIGINATED, declare_node, next_nodes, wire::Ipv4Mut,
 };
 
 use crate::{

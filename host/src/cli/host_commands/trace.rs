@@ -58,7 +58,9 @@ fn show(
     threads.extend(packets.iter().map(trace::PacketTrace::thread));
     for thread in threads {
         let name = if thread == 0 { "main".to_owned() } else { format!("worker-{thread}") };
-        answer.line(format!("------------------- Start of thread {thread} {name} -------------------"));
+        answer.line(format!(
+            "------------------- Start of thread {thread} {name} -------------------"
+        ));
         let own: Vec<_> = packets.iter().filter(|packet| packet.thread() == thread).collect();
         if own.is_empty() {
             answer.line("No packets in trace buffer");

@@ -106,8 +106,7 @@ fn a_way_to_another_thread_names_it() {
     let bytes = Record::of_packet(0, None, &[]);
     let handed = Outcome::HandedTo { thread: 2, next: 0 };
     let (_, there) = hop(&plan, "start", Outcome::Next(0), Form::Bytes, bytes);
-    let (_, congested) =
-        hop(&plan, "start", Outcome::Congested { thread: 3 }, Form::Bytes, bytes);
+    let (_, congested) = hop(&plan, "start", Outcome::Congested { thread: 3 }, Form::Bytes, bytes);
     let hops = vec![hop(&plan, "start", handed, Form::Bytes, bytes), (2, there), (2, congested)];
     let shown = lines(&plan, hops, 0);
     assert_eq!(shown[3..5], ["  handed to thread 2", "01:02:03:004005: start (thread 2)"]);
