@@ -166,7 +166,7 @@ impl Log {
         let report = |(class, [lines, suppressed]): (Arc<str>, [u64; 2])| {
             let (level, rate) = self.classes.of(&class);
             let setting = self.classes.own(&class);
-            let rate = rate.unwrap_or(throttles.rate());
+            let rate = rate.unwrap_or_else(|| throttles.rate());
             ClassReport { class, level, rate, setting, lines, suppressed }
         };
         counts.into_iter().map(report).collect()

@@ -160,7 +160,9 @@ impl Tracer<'_> {
     #[inline(always)]
     pub(crate) unsafe fn new(ctx: *mut ThreadCtx) -> Self {
         // SAFETY: by the caller's promise.
-        let (flags, base) = unsafe { ((*ctx).flags, (*ctx).buffer_base) };
+        let flags = unsafe { (*ctx).flags };
+        // SAFETY: as above.
+        let base = unsafe { (*ctx).buffer_base };
         Self { ctx, base, is_on: flags & CTX_TRACED != 0, life: PhantomData }
     }
 

@@ -1,5 +1,6 @@
 //! Traces of packets through a real host: hops in order with what nodes left of them, wherever the
 //! packets go, and no packet lost by it.
+#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::time::Duration;
 

@@ -187,16 +187,17 @@ fn any_number_of_classes_takes_bounded_memory_and_shares_what_is_left() {
     let mut throttles = Throttles::new(2, Nanos::from_secs(3));
     let now = Nanos::from_secs(100);
     for number in 0..256 {
-        assert_eq!(throttles.admit(&format!("c{number}"), now).1, Verdict::Pass);
+        assert_eq!(throttles.admit(&format!("c{number}"), now, None).1, Verdict::Pass);
     }
-    let verdicts = [0, 1, 2, 3].map(|number| throttles.admit(&format!("more{number}"), now).1);
+    let verdicts =
+        [0, 1, 2, 3].map(|number| throttles.admit(&format!("more{number}"), now, None).1);
     let (pass, silent) = (Verdict::Pass, Verdict::Silent);
     assert_eq!(verdicts, [pass, pass, Verdict::Throttle, silent]);
     // Those that have been quiet make room.
     let later = Nanos::from_secs(104);
-    assert_eq!(throttles.admit("new", later).1, pass);
-    assert_eq!(throttles.admit("new", later).1, pass);
-    assert_eq!(throttles.admit("new", later).1, Verdict::Throttle);
+    assert_eq!(throttles.admit("new", later, None).1, pass);
+    assert_eq!(throttles.admit("new", later, None).1, pass);
+    assert_eq!(throttles.admit("new", later, None).1, Verdict::Throttle);
 }
 
 #[test]

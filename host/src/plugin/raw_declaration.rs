@@ -153,8 +153,9 @@ fn read_body<T: Table>(
     }
     let mut read = MaybeUninit::<T>::zeroed();
     let (from, to) = (body.cast::<u8>(), read.as_mut_ptr().cast::<u8>());
+    let there = if size < size_of::<T>() { T::LEAST } else { size_of::<T>() };
     // SAFETY: so many bytes are there, and there is room for as many.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, size.min(size_of::<T>())) };
+    unsafe { std::ptr::copy_nonoverlapping(from, to, there) };
     // SAFETY: it lives for ever, its functions are not null, and what is missing is zeros.
     Ok(unsafe { read.assume_init() })
 }

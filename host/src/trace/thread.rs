@@ -108,7 +108,7 @@ pub(crate) unsafe extern "C" fn entry(
     // SAFETY: the dispatcher holds no reference to the thread while a node runs.
     let thread = unsafe { Thread::of(ctx) };
     // SAFETY: the dispatcher lent the frame, whose packets are in a frame of the thread.
-    let (n, packets) = unsafe { packets_of(&*frame) };
+    let (n, packets) = unsafe { packets_of(frame) };
     thread.trace_arrivals(index, packets);
     let Some(entry) = thread.runtime.slot(index).map(|slot| slot.entry) else { return PER_PACKET };
     // SAFETY: by the caller's promise; the borrow of the thread has ended.
@@ -116,7 +116,7 @@ pub(crate) unsafe extern "C" fn entry(
     // SAFETY: as above; the node has returned.
     let thread = unsafe { Thread::of(ctx) };
     // SAFETY: as above.
-    let (_, packets) = unsafe { packets_of(&*frame) };
+    let (_, packets) = unsafe { packets_of(frame) };
     if n == 0 {
         thread.trace_received(index, packets);
     }
@@ -127,10 +127,13 @@ pub(crate) unsafe extern "C" fn entry(
 /// How many packets a frame has, and which.
 ///
 /// # Safety
-/// It has so many indices, if they are not more than 256, for as long as `'a`.
-unsafe fn packets_of<'a>(frame: &Frame) -> (usize, &'a [u32]) {
-    let n = (frame.n as usize).min(FRAME_SIZE);
+/// It is lent to the caller, and has so many indices, if they are not more than 256, for as long as
+/// `'a`.
+unsafe fn packets_of<'a>(frame: *const Frame) -> (usize, &'a [u32]) {
     // SAFETY: by the caller's promise.
+    let frame = unsafe { &*frame };
+    let n = (frame.n as usize).min(FRAME_SIZE);
+    // SAFETY: as above.
     (n, unsafe { std::slice::from_raw_parts(frame.indices, n) })
 }
 
