@@ -13,8 +13,8 @@ mod rpc;
 mod softirq;
 mod tasklet;
 mod timer;
-mod work;
 mod trace;
+mod work;
 
 pub use timer::HostTimer;
 pub(crate) use timer::first_tick_at;
