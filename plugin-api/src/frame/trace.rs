@@ -59,13 +59,23 @@ impl<'a, N: NextNodes> Frame<'a, N> {
     /// [`enqueue_each`](Self::enqueue_each). Costs a test for each packet;
     /// [`trace_each`](Self::trace_each) does not.
     ///
-    /// ```ignore
-    /// let tracer = frame.tracer();
-    /// frame.enqueue_each(|packet| {
-    ///     let class = classify(packet);
-    ///     tracer.record(packet, || Seen { class });
-    ///     Next::Onward
-    /// });
+    /// ```
+    /// # use plugin_api::{Frame, Packet, next_nodes, trace_record};
+    /// # next_nodes! { enum Next { Onward => Feature } }
+    /// # trace_record! { struct Seen { class: u8 } }
+    /// # impl std::fmt::Display for Seen {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{}", self.class) }
+    /// # }
+    /// # fn classify(packet: &Packet<'_>) -> u8 { packet.data().first().copied().unwrap_or(0) }
+    /// fn dispatch(frame: &mut Frame<'_, Next>) {
+    ///     let tracer = frame.tracer();
+    ///     frame.enqueue_each(|packet| {
+    ///         let class = classify(packet);
+    ///         tracer.record(packet, || Seen { class });
+    ///         Next::Onward
+    ///     });
+    /// }
+    /// # fn main() {}
     /// ```
     #[inline(always)]
     pub fn tracer(&self) -> Tracer<'a> {
