@@ -86,9 +86,11 @@ impl Control {
         }
     }
 
-    /// The settings of a plugin's own section.
+    /// The settings of a plugin's own section; the host knows their lines until the next is asked for.
     pub(crate) fn plugin_config(&self, name: &str) -> Vec<(String, String)> {
         let entries = self.config.section(name).map_or(&[][..], |section| &section.entries);
+        let lines = entries.iter().map(|entry| (entry.key.clone(), entry.line));
+        *self.host.config_lines.lock() = lines.collect();
         entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect()
     }
 

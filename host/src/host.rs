@@ -43,6 +43,7 @@ use crate::{
     },
     process::Processes,
     time::{Clock, Nanos, ThreadClock, Ticks, timer::Timers},
+    trace::Tracer,
 };
 
 thread_local! {
@@ -94,6 +95,8 @@ pub struct Host {
     pub rpc: Rpc,
     /// Packets from thread to thread.
     pub handoff: Arc<Handoff>,
+    /// Packets whose ways are watched.
+    pub tracer: Arc<Tracer>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
     /// What runs at the end of a turn.
@@ -109,6 +112,8 @@ pub struct Host {
     /// Name and version of a generation that is being loaded or taken away: its timers, lines and
     /// stops say whose they are.
     pub loading: Mutex<Option<(Owner, String, String)>>,
+    /// Lines of the settings of the plugin that is being created, by key.
+    pub config_lines: Mutex<BTreeMap<String, usize>>,
     /// Counts generations and queues.
     pub sequence: AtomicU64,
     clock: Mutex<Clock>,
@@ -157,6 +162,7 @@ impl Host {
             rx_thresholds: Mutex::default(),
             rpc: Rpc::default(),
             handoff: Arc::default(),
+            tracer: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
             softirqs: Softirqs::default(),
             tasklets: AllTasklets::default(),
@@ -164,6 +170,7 @@ impl Host {
             processes: Processes::new(clock.thread()),
             work: WorkQueues::default(),
             loading: Mutex::default(),
+            config_lines: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),
             clock: Mutex::new(clock),

@@ -19,3 +19,4 @@ pub mod run;
 pub mod stats;
 pub mod sync;
 pub mod time;
+pub mod trace;

@@ -10,6 +10,7 @@
 //! further lines are counted, left out there, and said to be missing once it goes on. Making the
 //! descriptor non-blocking instead would do so for every process that shares it.
 
+mod classes;
 mod line;
 mod throttle;
 mod writer;
@@ -19,20 +20,21 @@ use std::{
     fs::File,
     io::{self, IsTerminal, Write},
     os::fd::AsFd,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use parking_lot::Mutex;
 
-pub use self::line::{Level, LevelError, Line};
 use self::{
+    classes::Classes,
     line::{escaped_class, escaped_text},
     throttle::{Throttles, Verdict},
     writer::Writer,
+};
+pub use self::{
+    classes::{ClassSetting, TooManyClasses},
+    line::{Level, LevelError, Line},
 };
 use crate::time::Nanos;
 
@@ -63,11 +65,27 @@ impl Default for Settings {
     }
 }
 
+/// What `show logging classes` tells of a class.
+#[derive(Clone, Debug)]
+pub struct ClassReport {
+    /// Its name.
+    pub class: Arc<str>,
+    /// The least important level that is logged.
+    pub level: Level,
+    /// Lines in a second before it is throttled.
+    pub rate: u32,
+    /// What of it was set for this class itself.
+    pub setting: ClassSetting,
+    /// Lines that were logged.
+    pub lines: u64,
+    /// Lines that were not, because there were too many.
+    pub suppressed: u64,
+}
+
 /// The log. Context: any thread.
 pub struct Log {
     clock: Box<dyn Fn() -> Nanos + Send + Sync>,
-    /// A [`Level`] as a number.
-    level: AtomicU8,
+    classes: Classes,
     throttles: Mutex<Throttles>,
     writer: Writer,
 }
@@ -103,20 +121,55 @@ impl Log {
     ) -> io::Result<Self> {
         Ok(Self {
             clock: Box::new(clock),
-            level: AtomicU8::new(settings.level.number()),
+            classes: Classes::new(settings.level),
             throttles: Mutex::new(Throttles::new(settings.rate, settings.quiet)),
             writer: Writer::start(settings, Box::new(sink), colours)?,
         })
     }
 
-    /// Whether lines of `level` are logged. Cost: one load.
+    /// Whether lines of `level` are logged of any class. Cost: one load.
     pub fn enabled(&self, level: Level) -> bool {
-        level.number() <= self.level.load(Ordering::Relaxed)
+        self.classes.any(level)
     }
 
-    /// Sets the least important level that is logged.
+    /// Whether lines of `level` are logged of a class. Cost: one load if they are of none.
+    pub fn enabled_for(&self, class: &str, level: Level) -> bool {
+        self.enabled(level) && level <= self.classes.of(class).0
+    }
+
+    /// Sets the least important level that is logged of classes that nothing was set for.
     pub fn set_level(&self, level: Level) {
-        self.level.store(level.number(), Ordering::Relaxed);
+        self.classes.set_default(level);
+    }
+
+    /// What was set for a class itself.
+    pub fn class(&self, class: &str) -> ClassSetting {
+        self.classes.own(class)
+    }
+
+    /// Sets level and rate of a class and of those below it, or forgets them: `acme` is above
+    /// `acme/flows`.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn set_class(&self, class: &str, setting: ClassSetting) -> Result<(), TooManyClasses> {
+        self.classes.set(class, setting)
+    }
+
+    /// The classes that have logged lately, and those that something was set for.
+    pub fn class_reports(&self) -> Vec<ClassReport> {
+        let throttles = self.throttles.lock();
+        let mut counts = throttles.counts();
+        for name in self.classes.names() {
+            counts.entry(name.into()).or_default();
+        }
+        let report = |(class, [lines, suppressed]): (Arc<str>, [u64; 2])| {
+            let (level, rate) = self.classes.of(&class);
+            let setting = self.classes.own(&class);
+            let rate = rate.unwrap_or_else(|| throttles.rate());
+            ClassReport { class, level, rate, setting, lines, suppressed }
+        };
+        counts.into_iter().map(report).collect()
     }
 
     /// Logs that something of `class` (a plugin or a module) failed.
@@ -141,7 +194,7 @@ impl Log {
 
     /// Logs a line, at the clock's time.
     pub fn write(&self, level: Level, class: &str, text: impl Display) {
-        if self.enabled(level) {
+        if self.enabled_for(class, level) {
             self.write_at((self.clock)(), level, class, text);
         }
     }
@@ -155,7 +208,11 @@ impl Log {
             return;
         }
         let class = escaped_class(class);
-        let (class, verdict) = self.throttles.lock().admit(&class, now);
+        let (least, rate) = self.classes.of(&class);
+        if level > least {
+            return;
+        }
+        let (class, verdict) = self.throttles.lock().admit(&class, now, rate);
         match verdict {
             Verdict::Pass => {}
             Verdict::Resume { suppressed } => {
@@ -163,7 +220,7 @@ impl Log {
                 self.push(now, Level::Warn, &class, text.into());
             }
             Verdict::Throttle => {
-                let text = self.throttles.lock().announcement();
+                let text = self.throttles.lock().announcement(rate);
                 return self.push(now, Level::Warn, &class, text.into());
             }
             Verdict::Silent => return,

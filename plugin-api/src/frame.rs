@@ -1,6 +1,7 @@
 //! A frame: the vector of packets one dispatch works on.
 
 mod hand_off;
+mod trace;
 
 use core::{
     marker::PhantomData,

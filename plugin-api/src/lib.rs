@@ -87,6 +87,7 @@ mod host;
 mod interface;
 mod interrupt;
 mod interval;
+mod log;
 mod next;
 mod node;
 mod packet;
@@ -96,6 +97,7 @@ mod rpc;
 pub mod service;
 pub mod testing;
 mod timer;
+mod trace;
 pub mod wheel;
 pub mod wire;
 mod work;
@@ -117,6 +119,7 @@ pub use host::{Host, LogLevel};
 pub use interface::{InterfaceIndex, InterfaceInfo};
 pub use interrupt::Interrupt;
 pub use interval::IntervalTimer;
+pub use log::LogClass;
 pub use next::{NextIndex, NextNodes, Target};
 pub use node::{Node, NodeKind, ThreadIndex};
 pub use packet::{Buffer, BufferIndex, Packet, Segments};
@@ -127,6 +130,7 @@ pub use process::{
 };
 pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
+pub use trace::{TraceField, TraceFormat, TraceRecord, Tracer};
 pub use work::{Queued, WorkItem, WorkQueue, WorkQueueOptions};
 
 #[doc(hidden)]

@@ -10,7 +10,7 @@ use gristmill_abi::{
     text::Opaque,
 };
 
-use crate::{Error, Frame, NextNodes, Plugin, plugin::contain};
+use crate::{Error, Frame, NextNodes, Plugin, TraceFormat, plugin::contain};
 
 /// A thread of the host: 0 is main, workers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,9 @@ pub trait Node: Send + Sized + 'static {
     const ON_INTERRUPT: bool = false;
     /// Its counters, as [`counters!`](crate::counters) declares them.
     const COUNTERS: &'static [CounterDecl] = &[];
+    /// How `show trace` shows the records that it leaves of traced packets, see
+    /// [`Frame::trace_each`] and [`trace_record!`](crate::trace_record).
+    const TRACE: TraceFormat = TraceFormat::HEX;
     /// The plugin it belongs to.
     type Plugin: Plugin;
     /// The out-arcs of this node.
@@ -133,6 +136,7 @@ pub(crate) const fn decl<N: Node>() -> NodeDecl {
         variants: List::new(EntryOf::<N>::VARIANTS),
         create: create::<N>,
         destroy: destroy::<N>,
+        format_trace: N::TRACE.0,
     }
 }
 

@@ -204,6 +204,22 @@ impl<'a> Packet<'a> {
         header.flags = (flags & !FLAG_NEXT) | (header.flags & FLAG_NEXT);
     }
 
+    /// Whether it is traced: records are kept of it, see [`Frame::trace_each`](crate::Frame::trace_each).
+    #[inline(always)]
+    pub fn is_traced(&self) -> bool {
+        self.header().trace != 0
+    }
+
+    /// Marks it as traced. For benches: in a host, the host does.
+    pub(crate) fn mark_traced(&mut self) {
+        self.header_mut().trace = 1;
+    }
+
+    /// Where its buffer begins.
+    pub(crate) fn address(&self) -> usize {
+        self.header.addr().get()
+    }
+
     /// Hash of the flow; 0 if not computed.
     #[inline(always)]
     pub fn flow_hash(&self) -> u32 {

@@ -127,10 +127,11 @@ pub(crate) const fn decl<P: Plugin>(
 
 /// Makes the plugin with those settings, of which it must know all.
 pub(crate) fn make<P: Plugin>(host: Host, entries: &[ConfigEntry<'_>]) -> Result<P, Error> {
-    let config = Config::new(entries);
+    crate::trace::attach(host);
+    let config = Config::new(host, entries);
     let plugin = P::create(host, &config)?;
     match config.unknown() {
-        Some(key) => Err(Error::new(format!("unknown setting {key:?}"))),
+        Some(reason) => Err(Error::new(reason)),
         None => Ok(plugin),
     }
 }

@@ -8,6 +8,7 @@
 mod cycles;
 mod device;
 mod namespace;
+mod packet;
 mod pool;
 
 use std::sync::Arc;
@@ -16,23 +17,30 @@ use gristmill_abi::{
     Head,
     buffer::DATA,
     declaration::ConfigEntry,
-    frame::{FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN, ThreadCtx},
+    frame::{
+        CTX_TRACED, FRAME_SIZE, Frame as RawFrame, NodeRuntime, PANICKED, PER_PACKET, TAKEN,
+        ThreadCtx,
+    },
 };
 
-use self::pool::{BUFFERS, EMITTED, HANDED, Handed, buffer_alloc, host_table, pool, release};
+use self::pool::{
+    BUFFERS, EMITTED, HANDED, Handed, RECORDS, buffer_alloc, host_table, pool, release,
+};
 pub use self::{
     device::{DeviceBench, LoopClocks},
     namespace::Namespace,
+    packet::TestPacket,
 };
 use crate::{
     Buffer, Error, Frame, Host, InterfaceIndex, NextNodes, Node, Plugin, ThreadIndex, export,
-    plugin::make,
+    plugin::make, trace,
 };
 
-/// A host with which plugins can be made in tests; of its services it has `handoff` alone, with main
-/// and three workers.
+/// A host with which plugins can be made in tests; of its services it has `handoff`, with main and
+/// three workers, and `trace`.
 pub fn host() -> Host {
     export::attach(host_table());
+    trace::attach(Host::new(0));
     Host::new(0)
 }
 
@@ -91,41 +99,7 @@ pub struct NodeBench<N: Node> {
     now_ns: u64,
     wake_at_ns: u64,
     counters: Vec<u64>,
-}
-
-/// A packet to be: its bytes and what a node before this one would have set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TestPacket {
-    bytes: Vec<u8>,
-    rx_interface: Option<u32>,
-    adjacency: u32,
-}
-
-impl TestPacket {
-    /// A packet of these bytes.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), ..Self::default() }
-    }
-
-    /// As received on `interface`.
-    #[must_use]
-    pub fn received_on(mut self, interface: InterfaceIndex) -> Self {
-        self.rx_interface = Some(interface.0);
-        self
-    }
-
-    /// With an adjacency chosen.
-    #[must_use]
-    pub fn with_adjacency(mut self, adjacency: u32) -> Self {
-        self.adjacency = adjacency;
-        self
-    }
-}
-
-impl<T: Into<Vec<u8>>> From<T> for TestPacket {
-    fn from(bytes: T) -> Self {
-        Self::new(bytes)
-    }
+    is_traced: bool,
 }
 
 /// Where each packet went and what it looked like then.
@@ -143,6 +117,9 @@ pub struct Outcome {
     pub emitted: Vec<(u16, Vec<u8>)>,
     /// Packets that the node handed to other threads, in that order; it counts as keeping them.
     pub handed_off: Vec<HandedOff>,
+    /// The record that the node left of each packet, as `show trace` shows it; none where it left
+    /// none, or packets are not traced.
+    pub traces: Vec<Option<String>>,
 }
 
 /// A packet on its way to another thread.
@@ -173,10 +150,10 @@ impl<N: Node> NodeBench<N> {
     /// # Panics
     /// If the node cannot be made.
     pub fn sharing(plugin: Arc<N::Plugin>) -> Self {
-        export::attach(host_table());
+        host();
         let node = N::new(&plugin, ThreadIndex(1)).expect("the node can be made");
         let counters = vec![0; N::COUNTERS.len()];
-        Self { node, plugin, now_ns: 0, wake_at_ns: 0, counters }
+        Self { node, plugin, now_ns: 0, wake_at_ns: 0, counters, is_traced: false }
     }
 
     /// The plugin, to change what the node works on.
@@ -187,6 +164,11 @@ impl<N: Node> NodeBench<N> {
     /// Sets the clock, in nanoseconds since the host started.
     pub fn set_now_ns(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+    }
+
+    /// Has packets traced from now on, or not: [`Outcome::traces`] shows the records.
+    pub fn trace(&mut self, is_traced: bool) {
+        self.is_traced = is_traced;
     }
 
     /// When the node, of the kind `Sched`, wants to be called next, as it said in its last
@@ -203,13 +185,19 @@ impl<N: Node> NodeBench<N> {
     /// Dispatches `packets` as one frame.
     ///
     /// # Panics
-    /// If there are more than 256, or the node panics.
+    /// If there are more than 256, the node panics, or its trace records cannot be shown.
     pub fn run<T: Into<TestPacket>>(&mut self, packets: impl IntoIterator<Item = T>) -> Outcome {
         let mut indices = [0; FRAME_SIZE];
         let mut nexts = [PANICKED; FRAME_SIZE];
         let packets = packets.into_iter().map(Into::into);
         let (n, _) = self.dispatch(packets, &mut indices, &mut nexts);
-        collect(&indices[..n], &nexts[..n])
+        let records = RECORDS.take();
+        let text = |index: &u32| {
+            let record = records.iter().find(|(packet, _)| packet == index);
+            record.map(|(_, record)| trace::text_of(N::TRACE, record))
+        };
+        let traces = indices[..n].iter().map(text).collect();
+        Outcome { traces, ..collect(&indices[..n], &nexts[..n]) }
     }
 
     /// Clocks per packet of dispatching `packets` as one frame, the least of `rounds`.
@@ -246,10 +234,16 @@ impl<N: Node> NodeBench<N> {
     ) -> (usize, u64) {
         EMITTED.with_borrow_mut(Vec::clear);
         HANDED.with_borrow_mut(Vec::clear);
+        RECORDS.with_borrow_mut(Vec::clear);
         let mut ctx = thread_ctx(self.now_ns);
+        ctx.flags = if self.is_traced { CTX_TRACED } else { 0 };
         let mut n = 0;
         for packet in packets {
             indices[n] = build(&mut ctx, &packet);
+            if self.is_traced {
+                // SAFETY: the buffer was made just now.
+                unsafe { crate::Packet::at(pool().base, indices[n]) }.mark_traced();
+            }
             n += 1;
         }
         nexts.fill(PANICKED);
@@ -367,6 +361,7 @@ fn collect(indices: &[u32], nexts: &[u16]) -> Outcome {
         flow_hashes: Vec::new(),
         emitted: Vec::new(),
         handed_off: HANDED.with_borrow_mut(core::mem::take).into_iter().map(receive).collect(),
+        traces: Vec::new(),
     };
     for (&index, &next) in indices.iter().zip(nexts) {
         let kept = (Vec::new(), None, 0);

@@ -1,10 +1,13 @@
 //! Node `acme-dpi-classify`, a feature on the arc `ip4-unicast`.
 
-use std::sync::Arc;
+use std::{
+    fmt::{self, Display},
+    sync::Arc,
+};
 
 use plugin_api::{
-    CounterDecl, Error, Frame, Node, ThreadIndex, counters, declare_feature, declare_node,
-    next_nodes,
+    CounterDecl, Error, Frame, Node, Packet, ThreadIndex, TraceFormat, counters, declare_feature,
+    declare_node, next_nodes, trace_record,
 };
 
 use crate::{AcmeDpi, class::Class, totals::Seen};
@@ -24,6 +27,26 @@ counters! {
     }
 }
 
+trace_record! {
+    /// What `show trace` says of a packet here: a few bytes while packets flow, text when one looks.
+    #[derive(Debug)]
+    pub struct Classified { class: u8, len: u32 }
+}
+
+impl Classified {
+    fn of(packet: &Packet<'_>) -> Option<Self> {
+        let class = Class::of(packet.data(), packet.total_len()).ok()?;
+        Some(Self { class: class as u8, len: u32::try_from(packet.total_len()).ok()? })
+    }
+}
+
+impl Display for Classified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = Class::ALL.get(usize::from(self.class)).map_or("unknown", |class| class.name());
+        write!(f, "class {class}, {} bytes", self.len)
+    }
+}
+
 /// The node; one on each thread.
 #[derive(Debug)]
 pub struct AcmeDpiClassify(Arc<AcmeDpi>);
@@ -31,6 +54,7 @@ pub struct AcmeDpiClassify(Arc<AcmeDpi>);
 impl Node for AcmeDpiClassify {
     const NAME: &'static str = "acme-dpi-classify";
     const COUNTERS: &'static [CounterDecl] = Counter::ALL;
+    const TRACE: TraceFormat = TraceFormat::of::<Classified>();
     type Plugin = AcmeDpi;
     type Next = Next;
 
@@ -39,6 +63,7 @@ impl Node for AcmeDpiClassify {
     }
 
     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
+        frame.trace_each(Classified::of); // One test, unless an operator asked for a trace.
         let blocked = self.0.settings.blocked;
         let (mut seen, mut malformed) = (Seen::default(), 0);
         frame.enqueue_each(|packet| {
@@ -103,6 +128,16 @@ mod tests {
             [1, 32],
             "it is counted all the same"
         );
+    }
+
+    #[test]
+    fn a_traced_packet_leaves_its_class_and_one_that_cannot_be_read_leaves_nothing() {
+        let mut bench = bench(&[]);
+        bench.trace(true);
+
+        let out = bench.run([udp(53), udp(53)[..27].to_vec()]);
+
+        assert_eq!(out.traces, [Some("class dns, 32 bytes".to_owned()), None]);
     }
 
     #[test]

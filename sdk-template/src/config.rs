@@ -26,10 +26,7 @@ impl Settings {
     /// If a value does not do.
     pub fn read(config: &Config<'_>) -> Result<Self, Error> {
         let blocked = config.parse("block")?;
-        let interval_ms: u64 = config.parse("interval-ms")?.unwrap_or(1000);
-        if !(1..=60_000).contains(&interval_ms) {
-            return Err(Error::new(format!("interval-ms = {interval_ms}: must be 1 to 60000")));
-        }
+        let interval_ms: u64 = config.within("interval-ms", 1..=60_000)?.unwrap_or(1000);
         Ok(Self { blocked, interval_ns: interval_ms * 1_000_000 })
     }
 }
@@ -53,10 +50,10 @@ mod tests {
     #[test]
     fn a_wrong_value_or_an_unknown_key_is_named() {
         for (set, reason) in [
-            (("block", "ftp"), "block = \"ftp\": no such class, there are dns,"),
-            (("interval-ms", "0"), "interval-ms = 0: must be 1 to 60000"),
-            (("interval-ms", "1s"), "interval-ms = \"1s\": invalid digit"),
-            (("blok", "tls"), "unknown setting \"blok\""),
+            (("block", "ftp"), "block = \"ftp\" (line 7): no such class, there are dns,"),
+            (("interval-ms", "0"), "interval-ms = \"0\" (line 7): must be 1 to 60000"),
+            (("interval-ms", "1s"), "interval-ms = \"1s\" (line 7): invalid digit"),
+            (("blok", "tls"), "unknown setting \"blok\" (line 7): did you mean \"block\"?"),
         ] {
             let error = create::<AcmeDpi>(&[set]).unwrap_err().to_string();
             assert!(error.starts_with(reason), "{error}");

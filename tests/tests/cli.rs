@@ -9,12 +9,13 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 22] = [
+const CALLS: [(&str, &str); 25] = [
     ("clear barrier", "clear barrier"),
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
     ("clear punt", "clear punt"),
     ("clear runtime", "clear runtime"),
+    ("clear trace", "clear trace"),
     ("comment", "comment nothing"),
     ("exec", "exec more.script"),
     ("exit", "exit"),
@@ -28,9 +29,11 @@ const CALLS: [(&str, &str); 22] = [
     ("set interface rx-mode", "set interface rx-mode generator0 polling"),
     ("set interface rx-placement", "set interface rx-placement generator0 queue 0 main"),
     ("set interface state", "set interface state null7 up"),
+    ("set logging class", "set logging class acme/flows level debug rate 5"),
     ("set punt tap", "set punt tap null7"),
     ("set workers", "set workers 2"),
     ("show node", "show node error-drop"),
+    ("trace add", "trace add error-drop 3"),
     ("watch", "watch 100ms times 1 show version"),
 ];
 

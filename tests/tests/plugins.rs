@@ -280,3 +280,49 @@ fn a_node_that_cannot_be_made_for_a_thread() {
 fn a_plugin_that_cannot_start() {
     refused_fixture("failing-start", "cannot start: it does not like it here");
 }
+
+#[test]
+fn a_setting_that_will_not_do_is_named_with_its_line_and_one_nobody_knows_with_its_like() {
+    let config = |section: &str| {
+        format!("[host]\ntrust-writable-plugins = true\n[plugin.flows]\n{section}\n")
+    };
+    for (section, reason) in [
+        ("idle = 3\nflows-max = 'many'", "flows-max = \"many\" (line 5): invalid digit"),
+        ("idel = 3", "unknown setting \"idel\" (line 4): did you mean \"idle\"?"),
+    ] {
+        let lab = Lab::options().plugins(&["ethernet", "ip4"]).config(&config(section)).start();
+        let refused = lab.refused("plugin load flows");
+        assert!(refused.contains(reason), "{refused}");
+        lab.finish();
+    }
+}
+
+#[test]
+fn what_is_logged_of_a_class_is_said_while_the_host_runs() {
+    let lab = Lab::options().plugins(&["null"]).start();
+    let rows = |lab: &Lab| {
+        let classes = lab.run("show logging classes");
+        let row = classes.find("Class", "plugin").map(|row| {
+            let counts = (row.count("Lines"), row.count("Suppressed"));
+            (row.text("Level").to_owned(), row.count("Rate"), counts)
+        });
+        row.expect("a plugin was loaded")
+    };
+    assert_eq!(rows(&lab), ("notice".to_owned(), 50, (1, 0)));
+    lab.run("set logging class plugin level error");
+    lab.run("plugin unload null");
+    assert_eq!(rows(&lab), ("error".to_owned(), 50, (1, 0)), "that was a notice");
+    lab.run("set logging class plugin level notice rate 1");
+    for _ in 0..2 {
+        lab.run("plugin load null");
+        lab.run("plugin unload null");
+    }
+    let (level, rate, (lines, suppressed)) = rows(&lab);
+    assert_eq!((level.as_str(), rate), ("notice", 1));
+    assert!(lines < 5 && suppressed > 0, "{lines} {suppressed}");
+    let loud = lab.try_run("set logging class plugin level loud").unwrap_err();
+    assert!(loud.message.contains("loud"), "{loud:?}");
+    lab.run("set logging class plugin level default");
+    assert_eq!(rows(&lab).1, 50);
+    lab.finish();
+}

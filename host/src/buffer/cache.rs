@@ -55,6 +55,9 @@ impl Cache {
 
     /// Frees packets with their chains.
     pub fn free(&mut self, indices: &[u32]) {
+        if self.pool.marks.any() {
+            self.pool.end_traces(indices);
+        }
         for &index in indices {
             self.pool.unchain(index, &mut self.free);
         }

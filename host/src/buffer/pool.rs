@@ -15,6 +15,8 @@ use gristmill_abi::buffer::{FLAG_NEXT, Header, LINE, LINE_SHIFT, STRIDE};
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use super::Marks;
+
 /// Buffers of one batch.
 pub(super) const BATCH: usize = 32;
 const HUGE_PAGE: usize = 2 << 20;
@@ -54,6 +56,8 @@ pub struct Pool {
     untouched: AtomicUsize,
     /// How many buffers each thread has at hand.
     pub(super) cached: Box<[AtomicU32]>,
+    /// Which packets are traced.
+    pub marks: Marks,
 }
 
 // SAFETY: the region is shared memory whose buffers each have one owner at a time.
@@ -87,6 +91,7 @@ impl Pool {
             stragglers: Mutex::default(),
             untouched: AtomicUsize::new(0),
             cached: (0..Self::THREADS).map(|_| AtomicU32::new(0)).collect(),
+            marks: Marks::default(),
         })
     }
 
@@ -157,8 +162,35 @@ impl Pool {
     /// Frees a packet with its chain from a thread that has no cache.
     pub fn release(&self, index: u32) {
         let mut freed = Vec::new();
+        if self.marks.any() {
+            self.end_traces(&[index]);
+        }
         self.unchain(index, &mut freed);
         self.give_stragglers(&freed);
+    }
+
+    /// Packets are about to be freed by the last owner that they have: those of them that are traced
+    /// are so no more. A buffer of a chain may have been a packet of its own.
+    #[cold]
+    pub(super) fn end_traces(&self, packets: &[u32]) {
+        for &packet in packets {
+            let mut next = Some(packet);
+            while let Some(index) = next {
+                let at = self.header(index);
+                // SAFETY: the caller owns the packet, so line 0 is valid and not written to.
+                let header = unsafe { &*at };
+                if header.ref_count.load(Ordering::Acquire) != 1 {
+                    break;
+                }
+                next = (header.flags & FLAG_NEXT != 0).then_some(header.next_buffer);
+                let mark = header.trace;
+                if mark != 0 {
+                    self.marks.end(mark);
+                    // SAFETY: as above, and there is no other owner.
+                    unsafe { (*at).trace = 0 };
+                }
+            }
+        }
     }
 
     /// Appends the buffers of a packet that now have no owner.

@@ -20,6 +20,7 @@ mod runtime;
 mod rx;
 mod threads;
 mod timers;
+mod trace;
 mod version;
 mod workqueues;
 

@@ -123,6 +123,7 @@ unsafe extern "C" fn receive(
         result = polled.result;
         // SAFETY: as above; the device has returned.
         let thread = unsafe { Thread::of(ctx) };
+        thread.trace_queue(queue.number);
         if queue.adaptive.state() == RxState::Interrupt {
             thread.mark(Mark { node: index, queue: Some(queue.number) });
         }

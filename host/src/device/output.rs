@@ -93,6 +93,8 @@ unsafe extern "C" fn transmit(
     for (bytes, &packet) in bytes.iter_mut().zip(packets) {
         *bytes = length(base, packet);
     }
+    // SAFETY: the dispatcher holds no reference to the thread while a node runs.
+    unsafe { Thread::of(ctx) }.trace_sending(output.queue);
     let (sent, left) = output.send(ctx, packets);
     nexts[..sent].fill(TAKEN);
     nexts[sent..].fill(left);

@@ -23,6 +23,7 @@ use crate::{
         runtime::{Dest, Runtime},
     },
     time::{Cycles, Nanos},
+    trace,
 };
 
 impl Thread {
@@ -33,6 +34,7 @@ impl Thread {
         self.last = cycles;
         self.ctx.now_ns = now.0;
         self.moved = 0;
+        self.look_for_traces();
         self.shared.watch.begin_turn();
         now
     }
@@ -81,7 +83,10 @@ pub(super) unsafe fn run_node(thread: *mut Thread, index: NodeIndex, frame: Fram
         this.frames.free(frame);
         return;
     };
-    let (entry, node, n_nexts) = (slot.entry, slot.node, slot.edges.1);
+    let (mut entry, node, n_nexts) = (slot.entry, slot.node, slot.edges.1);
+    if this.is_tracing() {
+        entry = trace::entry; // It calls the node's.
+    }
     let prefill = if n == 0 { FRAME_SIZE } else { n };
     this.nexts[..prefill].fill(PANICKED);
     #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
@@ -333,6 +338,9 @@ impl Thread {
 
     /// Enqueues packets that a node sends beside those of its frame.
     pub fn emit(&mut self, index: NodeIndex, next: u32, packets: &[u32]) {
+        if self.is_tracing() {
+            self.trace_emitted(index, next, packets);
+        }
         for packets in packets.chunks(FRAME_SIZE) {
             let frame = self.frames.alloc();
             self.frames.append(frame, packets);

@@ -39,6 +39,7 @@ use crate::{
     },
     sync::Padded,
     time::{Cycles, Nanos, ThreadClock},
+    trace::ThreadTrace,
 };
 
 /// "No node" in [`ThreadShared::node`].
@@ -187,18 +188,18 @@ impl ThreadShared {
 #[repr(C)]
 #[derive(Debug)]
 pub struct Thread {
-    pub(super) ctx: ThreadCtx,
+    pub(crate) ctx: ThreadCtx,
     /// The graph it runs; exchanged at the barrier.
     pub runtime: Box<Runtime>,
-    pub(super) frames: Frames,
+    pub(crate) frames: Frames,
     pub(super) pending: Vec<(NodeIndex, FrameId)>,
-    pub(super) nexts: Box<[u16; FRAME_SIZE]>,
+    pub(crate) nexts: Box<[u16; FRAME_SIZE]>,
     /// Its free buffers.
     pub cache: Cache,
     /// Its clock.
     pub clock: ThreadClock,
     /// When the last dispatch ended: the next one's clocks count from here.
-    pub(super) last: Cycles,
+    pub(crate) last: Cycles,
     /// Packets it moved in this turn of the loop.
     pub(super) moved: usize,
     /// Turns since it moved a packet.
@@ -231,6 +232,8 @@ pub struct Thread {
     pub files: Arc<Files>,
     /// What others see of it.
     pub shared: Arc<ThreadShared>,
+    /// Its part in tracing packets.
+    pub trace: ThreadTrace,
     /// What it ran when it was given up: to be ended by main, as all instances are.
     pub(super) exiled: Option<Box<Runtime>>,
 }
@@ -282,6 +285,7 @@ impl Thread {
             poller,
             files,
             shared,
+            trace: ThreadTrace::default(),
             exiled: None,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use gristmill_abi::trace::FormatTraceFn;
+
 use super::{
     Owner, Severity,
     arc::{Feature, FeatureArc},
@@ -129,6 +131,8 @@ pub struct PlanNode {
     /// For inputs: a descriptor or a timer wakes the thread when there is work, so the thread may
     /// sleep although it polls them.
     pub wakes: bool,
+    /// Writes its trace records for people.
+    pub format_trace: Option<FormatTraceFn>,
 }
 
 impl PlanNode {
@@ -145,6 +149,7 @@ impl PlanNode {
             counters: Vec::new(),
             threads: None,
             wakes: false,
+            format_trace: None,
         }
     }
 }

@@ -220,6 +220,7 @@ impl Host {
         graph.busy = false;
         let (instances, runtimes, pause) = spliced?;
         let nodes_go = graph.plan.nodes_gone_in(&plan).next().is_some();
+        self.tracer.follow_graph(&self.pool.marks, &plan);
         let old_plan = mem::replace(&mut graph.plan, plan);
         let retired = mem::replace(&mut graph.instances, instances);
         drop(graph);

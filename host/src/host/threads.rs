@@ -15,6 +15,7 @@ use crate::engine::{
     mark::Mark,
 };
 use crate::graph::NodeIndex;
+use crate::trace::ThreadTrace;
 
 /// A forwarding thread, as the main thread holds it.
 pub struct ThreadHandle {
@@ -53,6 +54,8 @@ impl Host {
         // SAFETY: by the caller's promise; it does not run yet.
         let new = unsafe { &mut *thread };
         new.join(&self.handoff);
+        new.trace = ThreadTrace::new(&self.tracer);
+        self.tracer.admit(new.shared.index);
         let (shared, files) = (Arc::clone(&new.shared), Arc::clone(&new.files));
         let inbox = Arc::clone(new.inbox());
         if shared.index == 0 {
@@ -71,6 +74,7 @@ impl Host {
     pub fn remove_thread(&self, index: u32) -> Option<ThreadHandle> {
         self.handoff.close(index);
         self.work.unpin(index);
+        self.tracer.retire(index);
         self.rx_watches.lock().retain(|&(thread, _), _| thread != index);
         self.threads.write().remove(&index)
     }

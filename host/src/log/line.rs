@@ -64,6 +64,16 @@ impl Level {
         }
     }
 
+    /// The level of a [`number`](Self::number).
+    pub(super) const fn of_number(number: u8) -> Self {
+        match number {
+            0 => Self::Error,
+            1 => Self::Warn,
+            2 => Self::Notice,
+            _ => Self::Debug,
+        }
+    }
+
     const fn colour(self) -> &'static str {
         match self {
             Self::Error => "\x1b[1;31m",

@@ -187,16 +187,17 @@ fn any_number_of_classes_takes_bounded_memory_and_shares_what_is_left() {
     let mut throttles = Throttles::new(2, Nanos::from_secs(3));
     let now = Nanos::from_secs(100);
     for number in 0..256 {
-        assert_eq!(throttles.admit(&format!("c{number}"), now).1, Verdict::Pass);
+        assert_eq!(throttles.admit(&format!("c{number}"), now, None).1, Verdict::Pass);
     }
-    let verdicts = [0, 1, 2, 3].map(|number| throttles.admit(&format!("more{number}"), now).1);
+    let verdicts =
+        [0, 1, 2, 3].map(|number| throttles.admit(&format!("more{number}"), now, None).1);
     let (pass, silent) = (Verdict::Pass, Verdict::Silent);
     assert_eq!(verdicts, [pass, pass, Verdict::Throttle, silent]);
     // Those that have been quiet make room.
     let later = Nanos::from_secs(104);
-    assert_eq!(throttles.admit("new", later).1, pass);
-    assert_eq!(throttles.admit("new", later).1, pass);
-    assert_eq!(throttles.admit("new", later).1, Verdict::Throttle);
+    assert_eq!(throttles.admit("new", later, None).1, pass);
+    assert_eq!(throttles.admit("new", later, None).1, pass);
+    assert_eq!(throttles.admit("new", later, None).1, Verdict::Throttle);
 }
 
 #[test]
@@ -320,4 +321,30 @@ fn levels_have_names_and_numbers() {
     }
     assert_eq!(Level::from_abi(99), Level::Debug);
     assert_eq!("info".parse::<Level>(), Err(LevelError));
+}
+
+#[test]
+fn a_class_is_logged_by_its_own_level_and_rate_and_counted() {
+    let (log, _) = memory(&Settings::default());
+    let set = |class, level, rate| log.set_class(class, ClassSetting { level, rate }).unwrap();
+    set("acme/flows", Some(Level::Debug), Some(2));
+    log.debug("acme", "not");
+    log.debug("acme/flows", "1");
+    assert!(log.enabled_for("acme/flows/new", Level::Debug));
+    assert!(!log.enabled_for("acme", Level::Debug));
+    for _ in 0..3 {
+        log.notice("acme/flows", "2");
+    }
+    log.notice("acme", "3");
+    let throttled = "throttled: over 2 lines in a second, silent until 3 s without a line";
+    assert_eq!(texts(&log), ["1", "2", throttled, "3"]);
+    let reports = log.class_reports();
+    let told: Vec<_> = reports
+        .iter()
+        .map(|report| (&*report.class, report.level, report.rate, report.lines, report.suppressed))
+        .collect();
+    let expected = [("acme", Level::Notice, 50, 1, 0), ("acme/flows", Level::Debug, 2, 2, 2)];
+    assert_eq!(told, expected);
+    set("acme/flows", None, None);
+    assert!(!log.enabled(Level::Debug));
 }

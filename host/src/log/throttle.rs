@@ -1,6 +1,9 @@
 //! How much a class may say. Pure: time is an argument.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::time::Nanos;
 
@@ -41,6 +44,8 @@ struct Throttle {
     last: Nanos,
     throttled: bool,
     suppressed: u64,
+    /// Lines logged in all, and not logged.
+    counts: [u64; 2],
 }
 
 impl Throttles {
@@ -48,10 +53,15 @@ impl Throttles {
         Self { rate, quiet, classes: HashMap::new(), others: Throttle::default() }
     }
 
-    /// Decides on a line of `class`; returns its name to keep.
+    /// Decides on a line of `class`, at `rate` if that is said; returns its name to keep.
     ///
     /// Cost: O(1), allocates for a class it has not seen.
-    pub(super) fn admit(&mut self, class: &str, now: Nanos) -> (Arc<str>, Verdict) {
+    pub(super) fn admit(
+        &mut self,
+        class: &str,
+        now: Nanos,
+        rate: Option<u32>,
+    ) -> (Arc<str>, Verdict) {
         if !self.classes.contains_key(class) {
             self.make_room(now);
             if self.classes.len() < MAX_CLASSES {
@@ -63,12 +73,25 @@ impl Throttles {
             None => Arc::from(class),
         };
         let throttle = self.classes.get_mut(class).unwrap_or(&mut self.others);
-        (name, throttle.admit(now, self.rate, self.quiet))
+        let verdict = throttle.admit(now, rate.unwrap_or(self.rate), self.quiet);
+        let is_logged = matches!(verdict, Verdict::Pass | Verdict::Resume { .. });
+        throttle.counts[usize::from(!is_logged)] += 1;
+        (name, verdict)
+    }
+
+    /// The rate of classes for which nothing else is said.
+    pub(super) fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Lines logged, and not logged, of the classes that are told apart.
+    pub(super) fn counts(&self) -> BTreeMap<Arc<str>, [u64; 2]> {
+        self.classes.iter().map(|(name, class)| (Arc::clone(name), class.counts)).collect()
     }
 
     /// What is said when a class is throttled.
-    pub(super) fn announcement(&self) -> String {
-        let (rate, quiet) = (self.rate, self.quiet.as_secs_f64());
+    pub(super) fn announcement(&self, rate: Option<u32>) -> String {
+        let (rate, quiet) = (rate.unwrap_or(self.rate), self.quiet.as_secs_f64());
         format!("throttled: over {rate} lines in a second, silent until {quiet} s without a line")
     }
 
@@ -91,7 +114,8 @@ impl Throttle {
                 return Verdict::Silent;
             }
             let suppressed = self.suppressed;
-            *self = Self { second: now, count: 1, last: now, throttled: false, suppressed: 0 };
+            let counts = self.counts;
+            *self = Self { second: now, count: 1, last: now, counts, ..Self::default() };
             return Verdict::Resume { suppressed };
         }
         if now.since(self.second) >= SECOND {

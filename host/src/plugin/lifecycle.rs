@@ -358,6 +358,7 @@ fn plan_node(name: &str, decl: &NodeDecl, generation: &Arc<Generation>) -> PlanN
         kind: NodeKind::of(decl).expect("checked when it was read"),
         counters: counters.map(|counter| counter.name.as_str().to_owned()).collect(),
         wakes: decl.flags & node_flag::MAY_SLEEP != 0,
+        format_trace: decl.format_trace,
         ..PlanNode::new(name, generation.owner, code, nexts)
     }
 }

@@ -4,13 +4,17 @@
 //! it that Rust takes to be valid have been looked at as numbers.
 #![expect(unsafe_code, reason = "pointers into a plugin's image, typed by its declarations")]
 
-use std::{ffi::c_void, mem::offset_of};
+use std::{
+    ffi::c_void,
+    mem::{MaybeUninit, offset_of},
+};
 
 use gristmill_abi::{
     ABI_MAJOR, Head, List,
     command::CommandDecl,
     declaration::{
-        ArcDecl, Declaration, FeatureDecl, NodeDecl, OfferDecl, PluginDecl, RequireDecl, Variant,
+        ArcDecl, Declaration, FeatureDecl, NODE_DECL_SIZE_1_0, NodeDecl, OfferDecl, PluginDecl,
+        RequireDecl, Variant,
     },
     device::DeviceClassDecl,
     root::V1Ref,
@@ -43,7 +47,7 @@ pub(super) fn read_all(root: V1Ref) -> Result<Vec<Declared>, DeclarationFault> {
 }
 
 fn read_one(place: &str, pointer: *const Declaration) -> Result<Declared, DeclarationFault> {
-    check_head::<Declaration>(place, "declaration", pointer)?;
+    check_head(place, "declaration", pointer, size_of::<Declaration>())?;
     // SAFETY: the root module answers with null or a declaration that lives as long as its image,
     // which is for ever; its size was checked, and every bit pattern of its fields is valid.
     let declaration = unsafe { pointer.read() };
@@ -72,12 +76,14 @@ fn read_one(place: &str, pointer: *const Declaration) -> Result<Declared, Declar
     Ok(Declared { plugin, name, body })
 }
 
-/// Checks that a pointer can lead to a `T` and that the structure there is at least as large.
+/// Checks that a pointer can lead to a `T` and that the structure there is at least as large as a `T`
+/// has to be; its size.
 fn check_head<T>(
     name: &str,
     what: &'static str,
     pointer: *const T,
-) -> Result<(), DeclarationFault> {
+    least: usize,
+) -> Result<usize, DeclarationFault> {
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(DeclarationFault::Missing { name: name.to_owned(), what });
     }
@@ -87,36 +93,41 @@ fn check_head<T>(
         let name = name.to_owned();
         return Err(DeclarationFault::Major { name, what, found: head.abi_major, host: ABI_MAJOR });
     }
-    let needed = u32::try_from(size_of::<T>()).expect("declarations are a few hundred bytes");
+    let needed = u32::try_from(least).expect("declarations are a few hundred bytes");
     if head.struct_size < needed {
         let name = name.to_owned();
         return Err(DeclarationFault::Small { name, what, found: head.struct_size, needed });
     }
-    Ok(())
+    Ok(head.struct_size as usize)
 }
 
 /// The body of a declaration, valid whatever bytes it has once its functions are not null.
 ///
 /// # Safety
-/// Every field but those at `FUNCTIONS` is valid for every bit pattern.
+/// Every field but those at `FUNCTIONS` is valid for every bit pattern, and what follows the first
+/// `LEAST` bytes is valid if it is all zeros.
 unsafe trait Table: Copy {
     /// Offsets of fields that are function pointers.
     const FUNCTIONS: &'static [usize];
+    /// Bytes that one has at least: what was appended later may be missing.
+    const LEAST: usize = size_of::<Self>();
 }
 
 macro_rules! tables {
-    ($($body:ty: $($function:ident)*;)*) => {$(
-        // SAFETY: the fields named are its only function pointers; the rest are numbers, and
-        // text and lists, which are a raw pointer and a length.
+    ($($body:ty $(, $least:ident)?: $($function:ident)*;)*) => {$(
+        // SAFETY: the fields named are its only function pointers, but for optional ones; the rest
+        // are numbers, and text and lists, which are a raw pointer and a length. Optional functions
+        // and those are valid if they are zeros.
         unsafe impl Table for $body {
             const FUNCTIONS: &'static [usize] = &[$(offset_of!($body, $function)),*];
+            $(const LEAST: usize = $least;)?
         }
     )*};
 }
 
 tables! {
     PluginDecl: create start stop notify destroy;
-    NodeDecl: create destroy;
+    NodeDecl, NODE_DECL_SIZE_1_0: create destroy;
     ArcDecl: ;
     FeatureDecl: ;
     DeviceClassDecl: rx tx set_admin destroy;
@@ -131,17 +142,22 @@ fn read_body<T: Table>(
     body: *const c_void,
 ) -> Result<T, DeclarationFault> {
     let body = body.cast::<T>();
-    check_head(name, what, body)?;
+    let size = check_head(name, what, body, T::LEAST)?;
     for &offset in T::FUNCTIONS {
         let field = body.cast::<usize>().wrapping_byte_add(offset);
-        // SAFETY: the body has at least the size of a `T`, and the field is one of `T`'s.
+        // SAFETY: the field is one of the first `LEAST` bytes of a `T`, which are there.
         let function = unsafe { field.read() };
         if function == 0 {
             return Err(DeclarationFault::Missing { name: name.to_owned(), what: "function" });
         }
     }
-    // SAFETY: it has the size of a `T`, lives for ever, and its functions are not null.
-    Ok(unsafe { body.read() })
+    let mut read = MaybeUninit::<T>::zeroed();
+    let (from, to) = (body.cast::<u8>(), read.as_mut_ptr().cast::<u8>());
+    let there = if size < size_of::<T>() { T::LEAST } else { size_of::<T>() };
+    // SAFETY: so many bytes are there, and there is room for as many.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, there) };
+    // SAFETY: it lives for ever, its functions are not null, and what is missing is zeros.
+    Ok(unsafe { read.assume_init() })
 }
 
 /// Looks for null entries before anyone takes the list for one of functions.

@@ -7,11 +7,13 @@ mod graph;
 mod handoff;
 mod interface;
 mod interrupt;
+mod log;
 mod process;
 mod rpc;
 mod softirq;
 mod tasklet;
 mod timer;
+mod trace;
 mod work;
 
 pub use timer::HostTimer;
@@ -163,6 +165,9 @@ fn own_service(name: &str) -> Option<*const c_void> {
         "tasklet" => Some((&raw const tasklet::SERVICE).cast()),
         "timer" => Some((&raw const timer::SERVICE).cast()),
         "work" => Some((&raw const work::SERVICE).cast()),
+        "log" => Some((&raw const log::SERVICE).cast()),
+        "config" => Some((&raw const log::CONFIG_SERVICE).cast()),
+        "trace" => Some((&raw const trace::SERVICE).cast()),
         _ => None,
     }
 }

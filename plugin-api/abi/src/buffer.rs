@@ -56,7 +56,7 @@ pub struct Header {
     pub ref_count: AtomicU16,
     /// Drop reason, an index the host hands out; 0 is none.
     pub error: u16,
-    /// Trace record; 0 is none.
+    /// Mark of a traced packet, which the host gives; 0 is none. See [`trace`](crate::trace).
     pub trace: u32,
     /// Interface it came in by.
     pub rx_interface: u32,

@@ -2,7 +2,9 @@
 
 use core::ffi::c_void;
 
-use crate::{ErrorText, Head, List, Status, Str, frame::NodeFn, text::Opaque};
+use crate::{
+    ErrorText, Head, List, Status, Str, frame::NodeFn, text::Opaque, trace::FormatTraceFn,
+};
 
 /// Names of the kinds of declarations. A host refuses a kind it does not know, by name.
 pub mod kind {
@@ -187,7 +189,13 @@ pub struct NodeDecl {
     pub create: unsafe extern "C" fn(plugin: Opaque, thread: u32, error: *mut ErrorText) -> Opaque,
     /// Ends an instance.
     pub destroy: unsafe extern "C" fn(instance: Opaque) -> Status,
+    /// Writes its trace records for people; they are shown in hexadecimal where there is none. Not in
+    /// a declaration of [`NODE_DECL_SIZE_1_0`] bytes.
+    pub format_trace: Option<FormatTraceFn>,
 }
+
+/// Bytes of a [`NodeDecl`] before `format_trace` was appended: a host takes one of this size.
+pub const NODE_DECL_SIZE_1_0: usize = core::mem::offset_of!(NodeDecl, format_trace);
 
 /// A feature arc: an out-arc that other plugins' nodes may be put on.
 #[repr(C)]

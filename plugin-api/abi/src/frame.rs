@@ -30,6 +30,9 @@ pub const RX_LINK_DOWN: u32 = 1 << 1;
 /// while it is polled arms it now, before it looks for packets the last time.
 pub const RX_LAST_POLL: u32 = 1 << 2;
 
+/// [`ThreadCtx::flags`]: there are traced packets in the frame; see [`trace`](crate::trace).
+pub const CTX_TRACED: u32 = 1 << 0;
+
 /// A node's entry. Called on the thread that owns all three.
 pub type NodeFn =
     unsafe extern "C" fn(ctx: *mut ThreadCtx, node: *mut NodeRuntime, frame: *mut Frame) -> u32;
@@ -64,7 +67,7 @@ pub struct ThreadCtx {
     pub head: Head,
     /// 0 is main, workers count from 1.
     pub thread_index: u32,
-    /// Reserved, 0.
+    /// [`CTX_TRACED`] while a node runs in whose frame there are traced packets, else 0.
     pub flags: u32,
     /// Time of this turn of the loop, nanoseconds since the host started.
     pub now_ns: u64,

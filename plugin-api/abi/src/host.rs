@@ -3,7 +3,7 @@
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
 //! `interface`, `graph`, `batch`, `buffer`, `timer`, `rpc`, `interrupt`, [`file`](crate::file),
 //! [`handoff`](crate::handoff), [`process`](crate::process), [`work`](crate::work), `softirq` and
-//! `tasklet` ([`deferred`](crate::deferred)).
+//! `tasklet` ([`deferred`](crate::deferred)), [`trace`](crate::trace), [`log`](crate::log), `config`.
 
 use core::ffi::c_void;
 

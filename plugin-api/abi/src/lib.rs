@@ -21,9 +21,11 @@ pub mod frame;
 pub mod handoff;
 pub mod host;
 pub mod layout;
+pub mod log;
 pub mod process;
 pub mod root;
 pub mod text;
+pub mod trace;
 pub mod work;
 
 pub use text::{ErrorText, List, Status, Str};

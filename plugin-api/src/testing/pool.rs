@@ -13,7 +13,9 @@ use gristmill_abi::{
     declaration::{PluginHandle, ServiceRef},
     frame::{NodeRuntime, ThreadCtx},
     handoff::HandoffService,
-    host::HostTable,
+    host::{HostTable, log_level},
+    log::{ConfigService, LogService},
+    trace::{TRACE_RECORD, TraceService},
 };
 
 use crate::{Error, Packet};
@@ -41,6 +43,11 @@ pub(super) struct Handed {
 thread_local! {
     /// What the node of this thread handed to others.
     pub(super) static HANDED: RefCell<Vec<Handed>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
+    /// Records that the node of this thread left: buffer and bytes.
+    pub(super) static RECORDS: RefCell<Vec<(u32, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
 }
 
 pub(super) struct Pool {
@@ -98,8 +105,14 @@ unsafe extern "C" fn service(
     found: *mut ServiceRef,
     error: *mut ErrorText,
 ) -> Status {
-    if name.as_str() == "handoff" {
-        let table = (&raw const HANDOFF).cast();
+    let table: Option<*const c_void> = match name.as_str() {
+        "handoff" => Some((&raw const HANDOFF).cast()),
+        "trace" => Some((&raw const TRACE).cast()),
+        "log" => Some((&raw const LOG).cast()),
+        "config" => Some((&raw const CONFIG).cast()),
+        _ => None,
+    };
+    if let Some(table) = table {
         // SAFETY: the caller passes room for it.
         unsafe { found.write(ServiceRef { table, context: core::ptr::null_mut() }) };
         return Status::OK;
@@ -184,6 +197,56 @@ unsafe extern "C" fn hand_off(
     let handed = packets.map(|((&index, &next), &thread)| Handed { thread, next, index });
     HANDED.with_borrow_mut(|all| all.extend(handed));
     n
+}
+
+static LOG: LogService =
+    LogService { head: Head::of::<LogService>(), write: log_of_class, enabled };
+static CONFIG: ConfigService = ConfigService { head: Head::of::<ConfigService>(), line };
+
+unsafe extern "C" fn log_of_class(
+    _: *mut c_void,
+    _: PluginHandle,
+    class: Str<'_>,
+    level: u32,
+    text: Str<'_>,
+) {
+    #[expect(clippy::print_stderr, reason = "the bench's log is the test's output")]
+    {
+        eprintln!("log({class}, {level}): {text}");
+    }
+}
+
+unsafe extern "C" fn enabled(_: *mut c_void, _: PluginHandle, _: Str<'_>, level: u32) -> u32 {
+    u32::from(level <= log_level::NOTICE)
+}
+
+/// All settings of a test stand in one line.
+unsafe extern "C" fn line(_: *mut c_void, _: PluginHandle, _: Str<'_>) -> u32 {
+    7
+}
+
+static TRACE: TraceService =
+    TraceService { head: Head::of::<TraceService>(), record: keep_record, follow };
+
+unsafe extern "C" fn keep_record(
+    _: *mut c_void,
+    _: *mut ThreadCtx,
+    packet: u32,
+    record: *const u8,
+    len: u32,
+) {
+    // SAFETY: the caller passes `len` bytes.
+    let record = unsafe { core::slice::from_raw_parts(record, len as usize) };
+    let record = record[..record.len().min(TRACE_RECORD)].to_vec();
+    RECORDS.with_borrow_mut(|records| {
+        records.retain(|(index, _)| *index != packet);
+        records.push((packet, record));
+    });
+}
+
+unsafe extern "C" fn follow(_: *mut c_void, _: *mut ThreadCtx, _: u32, copy: u32) {
+    // SAFETY: the node owns the copy.
+    unsafe { Packet::at(pool().base, copy) }.mark_traced();
 }
 
 unsafe extern "C" fn threads(_: *mut c_void, words: *mut u32) -> *const u64 {

@@ -1,9 +1,14 @@
 //! `ethernet-input`: to the node of the EtherType, or across.
 
-use std::sync::Arc;
+use std::{
+    fmt::{self, Display},
+    sync::Arc,
+};
 
 use plugin_api::{
-    Error, Frame, NextIndex, NextNodes as _, Node, Packet, ThreadIndex, declare_node, next_nodes,
+    Error, Frame, NextIndex, NextNodes as _, Node, Packet, ThreadIndex, TraceFormat, declare_node,
+    next_nodes, trace_record,
+    wire::{EtherType, Ethernet as Header, MacAddress},
 };
 
 use crate::{Ethernet, ethertypes::EtherTypes, interfaces::Mode};
@@ -25,12 +30,34 @@ next_nodes! {
     }
 }
 
+trace_record! {
+    /// What is left of a traced packet.
+    #[derive(Debug)]
+    pub struct Seen { source: MacAddress, destination: MacAddress, ethertype: EtherType }
+}
+
+impl Seen {
+    fn of(packet: &Packet<'_>) -> Option<Self> {
+        let header = Header::parse(packet.data()).ok()?;
+        let (source, destination) = (header.source(), header.destination());
+        Some(Self { source, destination, ethertype: header.ethertype() })
+    }
+}
+
+impl Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, destination, ethertype } = self;
+        write!(f, "{source} -> {destination}, type {:#06x}", ethertype.0)
+    }
+}
+
 /// The node; all instances read the plugin's tables.
 #[derive(Debug)]
 pub struct EthernetInput(Arc<Ethernet>);
 
 impl Node for EthernetInput {
     const NAME: &'static str = "ethernet-input";
+    const TRACE: TraceFormat = TraceFormat::of::<Seen>();
     type Plugin = Ethernet;
     type Next = Next;
 
@@ -40,6 +67,7 @@ impl Node for EthernetInput {
 
     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
         let Ethernet { interfaces, types, .. } = &*self.0;
+        frame.trace_each(Seen::of);
         frame.enqueue_each_numbered(|packet| {
             packet.mark_l2();
             let mode = packet.rx_interface().map_or(Mode::Absent, |rx| interfaces.mode(rx));
@@ -114,6 +142,17 @@ mod tests {
         let out = bench().run([TestPacket::new(packet(OURS, 0x0800)).received_on(ROUTED)]);
         assert_eq!(out.nexts, [Some(IP4)]);
         assert_eq!(out.packets, [b"payload"]);
+    }
+
+    #[test]
+    fn a_traced_packet_leaves_its_addresses_and_its_type() {
+        let mut bench = bench();
+        bench.trace(true);
+        let short = TestPacket::new(vec![0; 13]).received_on(ROUTED);
+        let whole = TestPacket::new(packet(OURS, 0x0800)).received_on(ROUTED);
+        let out = bench.run([whole, short]);
+        let seen = "02:00:00:00:00:02 -> 02:00:00:00:00:01, type 0x0800".to_owned();
+        assert_eq!(out.traces, [Some(seen), None]);
     }
 
     #[test]

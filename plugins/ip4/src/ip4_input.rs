@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use plugin_api::{
-    Error, Frame, Node, Packet, ThreadIndex,
+    Error, Frame, Node, Packet, ThreadIndex, TraceFormat,
     abi::buffer::FLAG_IP4_CHECKSUM_OK,
     declare_node, next_nodes,
     wire::{Ipv4, Malformed},
 };
 
-use crate::Ip4;
+use crate::{Ip4, trace::Came};
 
 next_nodes! {
     /// Where a packet goes from here.
@@ -28,6 +28,7 @@ pub struct Ip4Input;
 
 impl Node for Ip4Input {
     const NAME: &'static str = "ip4-input";
+    const TRACE: TraceFormat = TraceFormat::of::<Came>();
     type Plugin = Ip4;
     type Next = Next;
 
@@ -36,6 +37,7 @@ impl Node for Ip4Input {
     }
 
     fn dispatch(&mut self, frame: &mut Frame<'_, Next>) {
+        frame.trace_each(Came::of);
         frame.enqueue_each(check);
     }
 }

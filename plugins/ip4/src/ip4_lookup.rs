@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plugin_api::{
-    Error, Frame, GraceReader, Node, Packet, ThreadIndex, declare_node, next_nodes,
+    Error, Frame, GraceReader, Node, Packet, ThreadIndex, TraceFormat, declare_node, next_nodes,
     wire::{FlowSense, Ipv4, ip4_flow_hash},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     fib::Forwarder,
     ip4_icmp_error::{Report, report},
     table::Leaf,
+    trace::LookedUp,
 };
 
 next_nodes! {
@@ -36,6 +37,7 @@ pub struct Ip4Lookup {
 
 impl Node for Ip4Lookup {
     const NAME: &'static str = "ip4-lookup";
+    const TRACE: TraceFormat = TraceFormat::of::<LookedUp>();
     type Plugin = Ip4;
     type Next = Next;
 
@@ -59,6 +61,7 @@ impl Node for Ip4Lookup {
             },
             |packet| forward(forwarder, forwarder.lookup(destination(packet)), packet),
         );
+        frame.trace_each(LookedUp::of);
     }
 }
 

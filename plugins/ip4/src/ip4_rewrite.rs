@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use plugin_api::{
-    Error, Frame, GraceReader, Node, Packet, ThreadIndex, abi::buffer::FLAG_LOCALLY_ORIGINATED,
-    declare_node, next_nodes, wire::Ipv4Mut,
+    Error, Frame, GraceReader, Node, Packet, ThreadIndex, TraceFormat,
+    abi::buffer::FLAG_LOCALLY_ORIGINATED, declare_node, next_nodes, wire::Ipv4Mut,
 };
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     adjacency::{AdjacencyIndex, Kind},
     fib::Forwarder,
     ip4_icmp_error::{Report, report},
+    trace::Rewritten,
 };
 
 next_nodes! {
@@ -36,6 +37,7 @@ pub struct Ip4Rewrite {
 
 impl Node for Ip4Rewrite {
     const NAME: &'static str = "ip4-rewrite";
+    const TRACE: TraceFormat = TraceFormat::of::<Rewritten>();
     type Plugin = Ip4;
     type Next = Next;
 
@@ -48,6 +50,10 @@ impl Node for Ip4Rewrite {
         self.grace.enter();
         let forwarder = &self.forwarder;
         frame.enqueue_each(|packet| rewrite(forwarder, packet));
+        frame.trace_each(|packet| {
+            let adjacency = forwarder.adjacency(AdjacencyIndex(packet.adjacency()));
+            Rewritten::of(packet, adjacency.header())
+        });
     }
 }
 

@@ -27,6 +27,7 @@ mod node_tests;
 mod router;
 pub mod slots;
 pub mod table;
+mod trace;
 
 pub use arp_input::ArpInput;
 pub use ip4_icmp_error::Ip4IcmpError;

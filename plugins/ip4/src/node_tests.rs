@@ -121,3 +121,34 @@ fn a_thread_that_goes_while_it_reads_holds_no_memory_up() {
     ip4.notify(Notice::ThreadRemoved(ThreadIndex(1)));
     assert!(ip4.grace.is_over(grace));
 }
+
+#[test]
+fn traced_packets_leave_addresses_ttl_length_and_the_adjacency() {
+    let plugin = Arc::new(router());
+    let mut input = NodeBench::<Ip4Input>::sharing(Arc::clone(&plugin));
+    input.trace(true);
+    let came = "UDP: 10.0.0.2 -> 20.0.0.5, ttl 64, length 36";
+    let out = input.run([packet(FAR, 64), vec![0; 3]]);
+    assert_eq!(out.traces, [Some(came.to_owned()), None]);
+
+    let mut lookup = NodeBench::<Ip4Lookup>::sharing(Arc::clone(&plugin));
+    lookup.trace(true);
+    let out = lookup.run([packet(FAR, 64)]);
+    let adjacency = out.traces[0].as_ref().unwrap().strip_prefix("adjacency ").unwrap().to_owned();
+    let (adjacency, rest) = adjacency.split_once('\n').unwrap();
+    assert_eq!(rest, came);
+
+    let mut rewrite = NodeBench::<Ip4Rewrite>::sharing(plugin);
+    rewrite.trace(true);
+    let chosen = adjacency.parse().unwrap();
+    let sent = [64, 1].map(|ttl| TestPacket::new(packet(FAR, ttl)).with_adjacency(chosen));
+    let out = rewrite.run(sent);
+    let header = "0200000000020200000000010800";
+    let expected = format!(
+        "adjacency {chosen}, tx interface 3, header {header}\n\
+         UDP: 10.0.0.2 -> 20.0.0.5, ttl 63, length 36"
+    );
+    assert_eq!(out.traces[0].as_ref(), Some(&expected));
+    let reported = out.traces[1].as_ref().unwrap();
+    assert!(reported.ends_with("ttl 1, length 36") && !reported.contains("header"), "{reported}");
+}

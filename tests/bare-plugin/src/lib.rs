@@ -106,8 +106,9 @@ static PLUGIN: Body<PluginDecl> = Body(PluginDecl {
     notify,
     destroy: stop,
 });
+/// As a plugin has it that was built before the last field was appended.
 static NODE: Body<NodeDecl> = Body(NodeDecl {
-    head: Head::of::<NodeDecl>(),
+    head: Head { struct_size: 80, ..Head::of::<NodeDecl>() },
     node_type: 0,
     flags: 0,
     nexts: List::new(&[NextDecl { kind: 1, severity: 0, name: Str::new("bare-drop") }]),
@@ -115,6 +116,7 @@ static NODE: Body<NodeDecl> = Body(NodeDecl {
     variants: List::new(&[Variant { cpu_level: 0, reserved: 0, entry }]),
     create: create_node,
     destroy: stop,
+    format_trace: None,
 });
 static SMALL_NODE: Body<NodeDecl> =
     Body(NodeDecl { head: Head { struct_size: 24, abi_major: 1, abi_minor: 0 }, ..NODE.0 });

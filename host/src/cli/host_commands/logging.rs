@@ -1,7 +1,10 @@
-//! `show logging`, `clear logging`.
+//! `show logging`, `clear logging`, `show logging classes`, `set logging class`.
 
 use super::{reads, writes};
-use crate::cli::{Cell, Column, Table};
+use crate::{
+    cli::{Answer, Call, Cell, Column, CommandError, Table},
+    control::Control,
+};
 
 inventory::submit! {
     reads("show logging", "the last lines of the log", |control, _, answer| {
@@ -25,4 +28,55 @@ inventory::submit! {
         control.host.log.clear();
         Ok(())
     })
+}
+
+inventory::submit! {
+    reads(
+        "show logging classes",
+        "what is logged of each class, and how much of it was",
+        |control, _, answer| {
+            let [class, level, set] = ["Class", "Level", "Set"].map(Column::text);
+            let rate = Column::number("Rate").unit("lines/s");
+            let counts = ["Lines", "Suppressed"].map(Column::number);
+            let mut table = Table::new([class, level, rate, set].into_iter().chain(counts));
+            for report in control.host.log.class_reports() {
+                let set = match (report.setting.level, report.setting.rate) {
+                    (None, None) => "",
+                    (Some(_), None) => "level",
+                    (None, Some(_)) => "rate",
+                    (Some(_), Some(_)) => "level, rate",
+                };
+                table.row([
+                    Cell::Text(report.class.to_string()),
+                    Cell::display(report.level),
+                    Cell::Unsigned(report.rate.into()),
+                    Cell::Text(set.to_owned()),
+                    Cell::Unsigned(report.lines),
+                    Cell::Unsigned(report.suppressed),
+                ]);
+            }
+            answer.table(table);
+            Ok(())
+        },
+    )
+}
+
+inventory::submit! {
+    writes(
+        "set logging class <class:word> level {level:error|warn|notice|debug|default} [rate <rate:u32>]",
+        "say what is logged of a class and those below it, and how many lines in a second; \
+            with default, what the class above has",
+        set_class,
+    )
+}
+
+fn set_class(
+    control: &mut Control,
+    call: &mut Call<'_>,
+    _: &mut Answer,
+) -> Result<(), CommandError> {
+    let class = call.args.text("class").unwrap_or_default();
+    let level = call.args.text("level").and_then(|level| level.parse().ok());
+    let setting = crate::log::ClassSetting { level, rate: call.args.u32("rate") };
+    control.host.log.set_class(class, setting).map_err(CommandError::failed)
 }

@@ -147,6 +147,7 @@ impl Thread {
         }
         received.vectors.add(vectors as u64);
         received.packets.add(packets as u64);
+        self.look_for_traces(); // Those who handed packets over may have marked them meanwhile.
         self.begin_nodes(); // What this took is not the first node's.
     }
 

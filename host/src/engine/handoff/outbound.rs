@@ -192,6 +192,9 @@ impl Thread {
         nexts: &[u16],
         threads: &[u16],
     ) -> usize {
+        if self.is_tracing() {
+            self.trace_handed_off(indices, nexts, threads);
+        }
         let slot = self.runtime.slot(node);
         let (serial, n_edges) = slot.map_or((0, 0), |slot| (slot.serial, slot.edges.1));
         let packets = Packets { node, serial, indices, nexts };
@@ -277,6 +280,9 @@ impl Thread {
         for at in list {
             freed[n] = indices[at];
             n += 1;
+        }
+        if self.is_tracing() {
+            self.trace_congested(&freed[..n]);
         }
         self.cache.free(&freed[..n]);
         n

@@ -35,6 +35,7 @@ const NODE: NodeDecl = NodeDecl {
     variants: List::new(&[Variant { cpu_level: 0, reserved: 0, entry }]),
     create,
     destroy,
+    format_trace: None,
 };
 const COMMAND: CommandDecl = CommandDecl {
     head: Head::of::<CommandDecl>(),
