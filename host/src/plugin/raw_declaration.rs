@@ -7,12 +7,13 @@
 use std::{ffi::c_void, mem::offset_of};
 
 use gristmill_abi::{
-    ABI_MAJOR, Head, List,
+    ABI_MAJOR, List,
     command::CommandDecl,
     declaration::{
         ArcDecl, Declaration, FeatureDecl, NodeDecl, OfferDecl, PluginDecl, RequireDecl, Variant,
     },
     device::DeviceClassDecl,
+    grow::{self, Grows, HeadFault},
     root::V1Ref,
 };
 
@@ -43,10 +44,10 @@ pub(super) fn read_all(root: V1Ref) -> Result<Vec<Declared>, DeclarationFault> {
 }
 
 fn read_one(place: &str, pointer: *const Declaration) -> Result<Declared, DeclarationFault> {
-    check_head::<Declaration>(place, "declaration", pointer)?;
     // SAFETY: the root module answers with null or a declaration that lives as long as its image,
-    // which is for ever; its size was checked, and every bit pattern of its fields is valid.
-    let declaration = unsafe { pointer.read() };
+    // which is for ever; every bit pattern of its fields is valid.
+    let read = unsafe { grow::read(pointer) };
+    let declaration = read.map_err(|fault| refused(place, "declaration", fault))?;
     let name = declaration.name.as_str().to_owned();
     if name.is_empty() {
         return Err(DeclarationFault::Missing { name: place.to_owned(), what: "name" });
@@ -72,34 +73,21 @@ fn read_one(place: &str, pointer: *const Declaration) -> Result<Declared, Declar
     Ok(Declared { plugin, name, body })
 }
 
-/// Checks that a pointer can lead to a `T` and that the structure there is at least as large.
-fn check_head<T>(
-    name: &str,
-    what: &'static str,
-    pointer: *const T,
-) -> Result<(), DeclarationFault> {
-    if pointer.is_null() || !pointer.is_aligned() {
-        return Err(DeclarationFault::Missing { name: name.to_owned(), what });
+/// What a structure's head is refused for, with the name of the declaration.
+fn refused(name: &str, what: &'static str, fault: HeadFault) -> DeclarationFault {
+    let name = name.to_owned();
+    match fault {
+        HeadFault::Major(found) => DeclarationFault::Major { name, what, found, host: ABI_MAJOR },
+        HeadFault::Small { found, needed } => DeclarationFault::Small { name, what, found, needed },
+        _ => DeclarationFault::Missing { name, what },
     }
-    // SAFETY: the pointer is aligned, and what a plugin declares begins with a head.
-    let head = unsafe { pointer.cast::<Head>().read() };
-    if head.abi_major != ABI_MAJOR {
-        let name = name.to_owned();
-        return Err(DeclarationFault::Major { name, what, found: head.abi_major, host: ABI_MAJOR });
-    }
-    let needed = u32::try_from(size_of::<T>()).expect("declarations are a few hundred bytes");
-    if head.struct_size < needed {
-        let name = name.to_owned();
-        return Err(DeclarationFault::Small { name, what, found: head.struct_size, needed });
-    }
-    Ok(())
 }
 
 /// The body of a declaration, valid whatever bytes it has once its functions are not null.
 ///
 /// # Safety
-/// Every field but those at `FUNCTIONS` is valid for every bit pattern.
-unsafe trait Table: Copy {
+/// Every field but those at `FUNCTIONS`, which the structure always had, is valid for every bit pattern.
+unsafe trait Table: Grows {
     /// Offsets of fields that are function pointers.
     const FUNCTIONS: &'static [usize];
 }
@@ -131,17 +119,18 @@ fn read_body<T: Table>(
     body: *const c_void,
 ) -> Result<T, DeclarationFault> {
     let body = body.cast::<T>();
-    check_head(name, what, body)?;
+    // SAFETY: what a declaration leads to begins with a head.
+    unsafe { grow::check(body) }.map_err(|fault| refused(name, what, fault))?;
     for &offset in T::FUNCTIONS {
         let field = body.cast::<usize>().wrapping_byte_add(offset);
-        // SAFETY: the body has at least the size of a `T`, and the field is one of `T`'s.
+        // SAFETY: the body has at least the size that a `T` had first, and the field is in that.
         let function = unsafe { field.read() };
         if function == 0 {
             return Err(DeclarationFault::Missing { name: name.to_owned(), what: "function" });
         }
     }
-    // SAFETY: it has the size of a `T`, lives for ever, and its functions are not null.
-    Ok(unsafe { body.read() })
+    // SAFETY: it is a `T` as far as its size goes, lives for ever, and its functions are not null.
+    unsafe { grow::read(body) }.map_err(|fault| refused(name, what, fault))
 }
 
 /// Looks for null entries before anyone takes the list for one of functions.

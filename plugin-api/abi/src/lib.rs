@@ -17,6 +17,7 @@ pub mod descriptor;
 pub mod device;
 pub mod file;
 pub mod frame;
+pub mod grow;
 pub mod handoff;
 pub mod host;
 pub mod layout;
