@@ -182,3 +182,29 @@ pub(super) fn fits(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_may_require_the_hosts_own_services_in_the_versions_that_they_have() {
+        let services = Services::default();
+        assert!(services.check("timer", "^1").is_ok());
+        let error = services.check("timer", "^1.1").unwrap_err().to_string();
+        assert_eq!(error, "service timer is needed in version ^1.1, and this host offers 1.0.0");
+        let error = services.check("timer", "yes").unwrap_err().to_string();
+        assert_eq!(error, "service timer: \"yes\" is no range of versions");
+    }
+
+    #[test]
+    fn a_service_that_nobody_offers_is_named_with_the_version_and_the_hosts_own() {
+        let error = Services::default().check("later", "^1.2").unwrap_err().to_string();
+        let abi = format!("of plugin ABI {ABI_MAJOR}.{ABI_MINOR}");
+        assert!(error.contains(&abi), "{error}");
+        assert!(
+            error.contains("offers the service \"later\" ^1.2: load a plugin that does"),
+            "{error}"
+        );
+    }
+}
