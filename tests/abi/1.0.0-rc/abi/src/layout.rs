@@ -92,14 +92,12 @@ macro_rules! layouts {
         $($minor:literal, $size:literal: [$($field:tt $at:literal),*])+
     })*) => {&[$({
         type This = $name $(<$($arg),+>)?;
-        const MOVED: &str = concat!("the layout of ", stringify!($name),
-            " is not what was agreed on: undo the change, or append instead; plugin-api/CHANGELOG.md");
         // Does not compile where a field is not listed.
         const _: fn(This) = |all| { let This { $($($field: _,)*)+ } = all; };
         const SIZES: &[(u16, usize)] = &[$(($minor, $size)),+];
         const _: () = {
-            assert!(SIZES[SIZES.len() - 1].1 == size_of::<This>(), "{}", MOVED);
-            $($(assert!(offset_of!(This, $field) == $at, "{}", MOVED);)*)+
+            assert!(SIZES[SIZES.len() - 1].1 == size_of::<This>(), layouts!(@moved $name));
+            $($(assert!(offset_of!(This, $field) == $at, layouts!(@moved $name));)*)+
         };
         Layout {
             name: stringify!($name),
@@ -116,6 +114,10 @@ macro_rules! layouts {
             },)*)+],
         }
     }),*]};
+    (@moved $name:ident) => {
+        concat!("the layout of ", stringify!($name), " is not what was agreed on: undo the change, ",
+            "or append instead; see plugin-api/CHANGELOG.md")
+    };
     (@grows grows) => { true };
     (@grows fixed) => { false };
 }
