@@ -197,7 +197,7 @@ pub enum LoadError {
     /// Its code exports no root module.
     #[error(
         "{}: exports no root module: it needs `export_plugin!` once, in the crate that makes the \
-         shared object",
+         shared object, or `gristmill_plugin_entry` if it is in C",
         path.display()
     )]
     NoRoot {

@@ -14,24 +14,24 @@ use gristmill_abi::{
     },
     device::DeviceClassDecl,
     grow::{self, Grows, HeadFault},
-    root::V1Ref,
+    root::{ENTRY_SYMBOL, Entry},
 };
 
 use super::{
     declarations::{Body, Declared},
     fault::DeclarationFault,
     kind::Kind,
+    root::Root,
 };
 
 /// Most declarations of one plugin.
 const DECLARATIONS_MAX: usize = 4096;
 
 /// Reads every declaration of an image.
-pub(super) fn read_all(root: V1Ref) -> Result<Vec<Declared>, DeclarationFault> {
-    let declaration = root.declaration();
+pub(super) fn read_all(root: Root) -> Result<Vec<Declared>, DeclarationFault> {
     let mut all = Vec::new();
     for index in 0_u32.. {
-        let pointer = declaration(index).cast::<Declaration>();
+        let pointer = root.declaration(index);
         if pointer.is_null() {
             break;
         }
@@ -103,6 +103,7 @@ macro_rules! tables {
 }
 
 tables! {
+    Entry: declaration initialize;
     PluginDecl: create start stop notify destroy;
     NodeDecl: create destroy;
     ArcDecl: ;
@@ -131,6 +132,14 @@ fn read_body<T: Table>(
     }
     // SAFETY: it is a `T` as far as its size goes, lives for ever, and its functions are not null.
     unsafe { grow::read(body) }.map_err(|fault| refused(name, what, fault))
+}
+
+/// The entry of a plugin in C.
+///
+/// # Safety
+/// `entry` begins with a head, and leads to as many bytes as that says, for ever.
+pub(super) unsafe fn read_entry(entry: *const Entry) -> Result<Entry, DeclarationFault> {
+    read_body(ENTRY_SYMBOL, "Entry", entry.cast())
 }
 
 /// Looks for null entries before anyone takes the list for one of functions.

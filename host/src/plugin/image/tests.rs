@@ -13,6 +13,7 @@ use gristmill_abi::{
     ErrorText, Head, Status, Str,
     declaration::{PluginHandle, ServiceRef},
     frame::{NodeRuntime, ThreadCtx},
+    root::V1Ref,
 };
 use tempfile::{TempDir, tempdir};
 
