@@ -22,10 +22,10 @@ pub const ROOT_SYMBOL: &str = "_1as_0lib_1header_0root_bmodule_bloader";
 pub struct V1 {
     /// Version of the SDK the plugin was built with.
     pub sdk_version: extern "C" fn() -> RStr<'static>,
-    /// The declaration at `index` (a [`Declaration`](crate::declaration::Declaration)), null past
+    /// The declaration at `index` (a [`Declaration`]), null past
     /// the last one.
     pub declaration: extern "C" fn(index: u32) -> *const (),
-    /// Hands the host's table (a [`HostTable`](crate::host::HostTable)) to the image; 0 is success.
+    /// Hands the host's table (a [`HostTable`]) to the image; 0 is success.
     #[sabi(last_prefix_field)]
     pub initialize: extern "C" fn(host: *const ()) -> i32,
 }
