@@ -12,6 +12,7 @@ use crate::{
     cli::{self, Access, BindError, Caller, CommandError},
     config::Config,
     control::Control,
+    deferred::work::{self, Settings},
     device::netlink::LinkWatcher,
     engine::{
         main_loop::{CLI, LINKS, MainLoop, SIGNAL, Tick, main_loop},
@@ -109,6 +110,8 @@ pub fn boot(config: Config) -> Result<Running, BootError> {
         host.log.write(Level::Warn, "process", &text);
     }
     let watchdog = start_watchdog(host, &config); // Before anything is pinned.
+    let pinned = config.main_core.into_iter().chain(config.corelist_workers.iter().copied());
+    host.work.attach(host, &Settings::beside(pinned, config.work_threads));
     host.handoff.set_ring_size(config.handoff.ring_size);
     let table = host_table(host);
     host.gate.set_deadline(config.barrier_deadline);
@@ -262,6 +265,9 @@ impl Running {
         }
         host.processes.revoke(Owner::HOST, |notice| host.tell_of_process(notice));
         self.main.control.shut_down();
+        for item in host.work.end(work::PATIENCE) {
+            host.log.write(Level::Warn, "work", format!("{item} does not end"));
+        }
         host.gate.end_start(host.clock()); // Workers that never began do so, to end.
         let stuck = self.main.control.workers.end();
         drop(self.looked_after);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    deferred::work,
     device::Thresholds,
     engine::{BarrierGate, Scheduling, handoff},
     log::Level,
@@ -58,6 +59,8 @@ pub struct Config {
     pub hang: Nanos,
     /// By what load adaptive receive queues change between polling and interrupts.
     pub rx: Thresholds,
+    /// Threads of a pool of work threads at most; at least 1.
+    pub work_threads: usize,
     /// The plugins' own sections, in the order of the file.
     pub sections: Vec<PluginSection>,
 }
@@ -226,6 +229,7 @@ impl Default for Config {
             watchdog: Nanos::from_millis(10),
             hang: Nanos::from_secs(1),
             rx: Thresholds::default(),
+            work_threads: work::MAX_THREADS,
             sections: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@ use gristmill_abi::host::HostTable;
 use plugin_api::Interest;
 
 use crate::{
-    cli::{self, Builtin, CommandError, Context, Names, Registry},
+    cli::{self, Builtin, CommandError, Context, Names, Registry, WaitingBuiltin},
     config::Config,
     engine::{Caller, files::Files, poller::Token, workers::Workers},
     host::Host,
@@ -17,6 +17,7 @@ use crate::{
 };
 
 inventory::collect!(Builtin<Control>);
+inventory::collect!(WaitingBuiltin<Control>);
 
 /// The main thread's own part of the host: what commands work on.
 pub struct Control {
@@ -26,7 +27,8 @@ pub struct Control {
     pub commands: Registry<Self>,
     /// All plugins, by name.
     pub plugins: BTreeMap<String, Loaded>,
-    /// Generations that were unloaded and are kept, because processes of them are parked.
+    /// Generations that were unloaded and are kept, because processes of them are parked, or work
+    /// items ran on.
     pub draining: Vec<Draining>,
     /// Where plugins are looked for.
     pub search: SearchPath,
@@ -66,6 +68,8 @@ impl Control {
         commands.add_builtins(&cli::basics()).expect("the basic commands fit each other");
         let own = inventory::iter::<Builtin<Self>>;
         commands.add_builtins(own).expect("the host's own commands fit each other");
+        let waiting = inventory::iter::<WaitingBuiltin<Self>>;
+        commands.add_waiting(waiting).expect("the host's own commands fit each other");
         Self {
             host,
             commands,
@@ -103,6 +107,11 @@ impl Control {
                 loaded.generation.stop();
             }
             self.revoke(owner);
+            let runs_on = !self.host.work.running_of(owner).is_empty();
+            if !self.host.grace.flush(self.host) || self.host.grace.is_kept(owner) || runs_on {
+                std::mem::forget(loaded); // What runs on may use it until the very end.
+                continue;
+            }
             drop(loaded); // Its state ends after all that uses it, and outside of any lock.
         }
         self.host.end_calls();

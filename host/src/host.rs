@@ -23,6 +23,7 @@ use plugin_api::ThreadIndex;
 
 use crate::{
     buffer::Pool,
+    deferred::{Softirqs, grace::Reclaim, tasklet::AllTasklets, work::WorkQueues},
     device::{
         Interfaces, LinkNews, PuntState, Thresholds, error_drop, error_punt, netlink::LinkWatcher,
     },
@@ -95,8 +96,16 @@ pub struct Host {
     pub handoff: Arc<Handoff>,
     /// Dynamic timers, a base for each thread.
     pub timers: Timers<HostTimer>,
+    /// What runs at the end of a turn.
+    pub softirqs: Softirqs,
+    /// Tasklets.
+    pub tasklets: AllTasklets,
+    /// What is freed once nobody sees it any more.
+    pub grace: Reclaim,
     /// Processes.
     pub processes: Processes,
+    /// Work queues.
+    pub work: WorkQueues,
     /// Name and version of a generation that is being loaded or taken away: its timers, lines and
     /// stops say whose they are.
     pub loading: Mutex<Option<(Owner, String, String)>>,
@@ -149,7 +158,11 @@ impl Host {
             rpc: Rpc::default(),
             handoff: Arc::default(),
             timers: Timers::new(Pool::THREADS, Ticks(0)),
+            softirqs: Softirqs::default(),
+            tasklets: AllTasklets::default(),
+            grace: Reclaim::default(),
             processes: Processes::new(clock.thread()),
+            work: WorkQueues::default(),
             loading: Mutex::default(),
             sequence: AtomicU64::new(0),
             common_clock: Mutex::new(clock.thread()),

@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod deferred;
 pub mod demo;
 pub mod device;
 pub mod engine;

@@ -26,7 +26,7 @@ typedef uint16_t GristmillAtomicU16;
 
 #define GRISTMILL_ABI_MAJOR 1
 #define GRISTMILL_ABI_MINOR 0
-#define GRISTMILL_LAYOUT_DIGEST 0x727c77d4c42ef909ULL
+#define GRISTMILL_LAYOUT_DIGEST 0xdb38bbb3f744436aULL
 #define GRISTMILL_BUFFER_LINE 64u
 #define GRISTMILL_BUFFER_LINE_SHIFT 6u
 #define GRISTMILL_BUFFER_HEADER 128u
@@ -130,6 +130,30 @@ typedef uint16_t GristmillAtomicU16;
 #define GRISTMILL_PROCESS_RESTART_NEVER 0u
 #define GRISTMILL_PROCESS_RESTART_ON_FAILURE 1u
 #define GRISTMILL_PROCESS_WAIT_EVENT 1u
+#define GRISTMILL_DEFERRED_SOFTIRQS 64u
+#define GRISTMILL_DEFERRED_SOFTIRQ_HI 0u
+#define GRISTMILL_DEFERRED_SOFTIRQ_TIMER 1u
+#define GRISTMILL_DEFERRED_SOFTIRQ_NET_TX 2u
+#define GRISTMILL_DEFERRED_SOFTIRQ_NET_RX 3u
+#define GRISTMILL_DEFERRED_SOFTIRQ_BLOCK 4u
+#define GRISTMILL_DEFERRED_SOFTIRQ_IRQ_POLL 5u
+#define GRISTMILL_DEFERRED_SOFTIRQ_TASKLET 6u
+#define GRISTMILL_DEFERRED_SOFTIRQ_SCHED 7u
+#define GRISTMILL_DEFERRED_SOFTIRQ_HRTIMER 8u
+#define GRISTMILL_DEFERRED_SOFTIRQ_RCU 9u
+#define GRISTMILL_DEFERRED_SOFTIRQ_FIRST_FREE 10u
+#define GRISTMILL_DEFERRED_SOFTIRQ_ANY 4294967295u
+#define GRISTMILL_DEFERRED_THIS_THREAD 4294967294u
+#define GRISTMILL_DEFERRED_TASKLET_HI 1u
+#define GRISTMILL_DEFERRED_TASKLET_ALREADY 16
+#define GRISTMILL_DEFERRED_TASKLET_KILLED 17
+#define GRISTMILL_WORK_WORK_UNBOUND 0u
+#define GRISTMILL_WORK_WORK_ORDERED 1u
+#define GRISTMILL_WORK_WORK_BOUND 2u
+#define GRISTMILL_WORK_WORK_ANY_THREAD 4294967295u
+#define GRISTMILL_WORK_WORK_PENDING 16
+#define GRISTMILL_WORK_WORK_CLOSED 17
+#define GRISTMILL_WORK_WORK_DRAINING 18
 #define GRISTMILL_PROCESS_WAIT_CLOCK 2u
 #define GRISTMILL_PROCESS_WAIT_END 4u
 #define GRISTMILL_ROOT_ROOT_SYMBOL "_1as_0lib_1header_0root_bmodule_bloader"
@@ -1041,6 +1065,219 @@ typedef struct GristmillProcessService {
   // The creator gives a process up: it runs on, and is forgotten when it has ended. Any thread.
   void (*detach)(void *context, GristmillProcessHandle process);
 } GristmillProcessService;
+
+// What runs at the end of a turn, outside of nodes, on the thread whose context that is.
+typedef GristmillStatus (*GristmillDeferredFn)(void *data, struct GristmillThreadCtx *ctx);
+
+// A new softirq.
+typedef struct GristmillSoftirqSpec {
+  // Size and version.
+  struct GristmillHead head;
+  // Name, for `show softirqs`; no other has it.
+  struct GristmillStr name;
+  // What it runs, on several threads at once.
+  GristmillDeferredFn function;
+  // First argument of the function.
+  void *data;
+  // One of [`softirq`], or [`SOFTIRQ_ANY`].
+  uint32_t number;
+  // Reserved, 0.
+  uint32_t reserved;
+} GristmillSoftirqSpec;
+
+// What runs once nobody can see any more what was taken away before. Main, outside of nodes.
+typedef GristmillStatus (*GristmillGraceFn)(void *data);
+
+// Service `softirq`, version 1.
+typedef struct GristmillSoftirqService {
+  // Size and version.
+  struct GristmillHead head;
+  // Opens a softirq. Main thread.
+  GristmillStatus (*open)(void *context,
+                          GristmillPluginHandle plugin,
+                          const struct GristmillSoftirqSpec *spec,
+                          uint32_t *number,
+                          struct GristmillErrorText *error);
+  // Closes a softirq and waits until it does not run. Where the wait would not end (on a thread
+  // that forwards, and inside of what runs at the end of a turn) it is closed and fails: it may be
+  // running still, until a grace period is over.
+  GristmillStatus (*close)(void *context, GristmillPluginHandle plugin, uint32_t number);
+  // Raises a softirq on a thread, on [`THIS_THREAD`] or on
+  // [`ALL_THREADS`](crate::host::ALL_THREADS). Fails if there is no such thread or number. Any
+  // thread.
+  GristmillStatus (*raise)(void *context, uint32_t number, uint32_t thread);
+  // Calls a function on main after every thread has begun another turn: then no node reads any
+  // more what was taken out of its sight before. It is called before the plugin's state ends.
+  // Any thread.
+  GristmillStatus (*after_grace)(void *context,
+                                 GristmillPluginHandle plugin,
+                                 GristmillGraceFn function,
+                                 void *data);
+} GristmillSoftirqService;
+
+// A new tasklet.
+typedef struct GristmillTaskletSpec {
+  // Size and version.
+  struct GristmillHead head;
+  // Name, for `show tasklets`.
+  struct GristmillStr name;
+  // What it runs, never on two threads at once.
+  GristmillDeferredFn function;
+  // First argument of the function.
+  void *data;
+  // `TASKLET_*`.
+  uint32_t flags;
+  // Reserved, 0.
+  uint32_t reserved;
+} GristmillTaskletSpec;
+
+// A tasklet, as the host names it to its maker.
+typedef const void *GristmillTaskletHandle;
+
+// Service `tasklet`, version 1. Any thread.
+typedef struct GristmillTaskletService {
+  // Size and version.
+  struct GristmillHead head;
+  // Makes a tasklet, enabled and not scheduled.
+  GristmillStatus (*create)(void *context,
+                            GristmillPluginHandle plugin,
+                            const struct GristmillTaskletSpec *spec,
+                            GristmillTaskletHandle *tasklet,
+                            struct GristmillErrorText *error);
+  // Kills a tasklet and forgets it. Fails, and only kills it, where the wait would not end.
+  GristmillStatus (*destroy)(void *context, GristmillTaskletHandle tasklet);
+  // Schedules a tasklet on a thread, or on [`THIS_THREAD`]: it runs once at the end of the
+  // thread's turn, or once it is enabled.
+  GristmillStatus (*schedule)(void *context, GristmillTaskletHandle tasklet, uint32_t thread);
+  // Disables a tasklet, once more; with `wait` not 0, waits until it does not run.
+  GristmillStatus (*disable)(void *context,
+                             GristmillTaskletHandle tasklet,
+                             uint32_t wait,
+                             struct GristmillErrorText *error);
+  // Takes one disabling back. Fails if there is none.
+  GristmillStatus (*enable)(void *context, GristmillTaskletHandle tasklet);
+  // Kills a tasklet for good: it is not scheduled any more. Waits until it does not run.
+  GristmillStatus (*kill)(void *context,
+                          GristmillTaskletHandle tasklet,
+                          struct GristmillErrorText *error);
+  // 1 if it is scheduled and has not begun.
+  uint32_t (*is_scheduled)(void *context, GristmillTaskletHandle tasklet);
+} GristmillTaskletService;
+
+// A new queue.
+typedef struct GristmillWorkQueueSpec {
+  // Size and version.
+  struct GristmillHead head;
+  // Name, for `show workqueues`.
+  struct GristmillStr name;
+  // `WORK_UNBOUND` and the like.
+  uint32_t kind;
+  // Items of it in execution at once; 0 for the host's default.
+  uint32_t max_active;
+} GristmillWorkQueueSpec;
+
+// What an item runs; never on two threads at once. Context: a work thread; it may block.
+typedef GristmillStatus (*GristmillWorkFn)(void *data);
+
+// A new item, or a call of a function that runs once.
+typedef struct GristmillWorkItemSpec {
+  // Size and version.
+  struct GristmillHead head;
+  // Name, for `show workqueues`.
+  struct GristmillStr name;
+  // What it runs.
+  GristmillWorkFn run;
+  // First argument of the two functions.
+  void *data;
+  // Called once, when `run` will not be called any more. Any thread.
+  GristmillWorkFn drop;
+  // The forwarding thread, of a bound queue's; else [`WORK_ANY_THREAD`].
+  uint32_t thread;
+  // Reserved, 0.
+  uint32_t reserved;
+} GristmillWorkItemSpec;
+
+// A queue, as the host names it to its maker.
+typedef const void *GristmillWorkQueueHandle;
+
+// An item, as the host names it to its maker.
+typedef const void *GristmillWorkItemHandle;
+
+// Service `work`, version 1. Any thread, a node's too, unless said otherwise.
+//
+// What *waits* is for work threads, processes (main goes on meanwhile), main outside of nodes (for
+// some seconds at most) and threads of the plugin's own; elsewhere, and where the wait would not
+// end, it fails.
+typedef struct GristmillWorkService {
+  // Size and version.
+  struct GristmillHead head;
+  // Makes a queue. Not on a thread that forwards packets.
+  GristmillStatus (*create_queue)(void *context,
+                                  GristmillPluginHandle plugin,
+                                  const struct GristmillWorkQueueSpec *spec,
+                                  GristmillWorkQueueHandle *queue,
+                                  struct GristmillErrorText *error);
+  // Cancels what is pending on a queue, which takes nothing any more, and waits for what runs;
+  // fails where it cannot wait for that, and does all else.
+  GristmillStatus (*close_queue)(void *context,
+                                 GristmillWorkQueueHandle queue,
+                                 struct GristmillErrorText *error);
+  // The same, and forgets the queue.
+  GristmillStatus (*destroy_queue)(void *context, GristmillWorkQueueHandle queue);
+  // Makes an item, not pending. If this fails, `drop` is not called.
+  GristmillStatus (*create_item)(void *context,
+                                 GristmillWorkQueueHandle queue,
+                                 const struct GristmillWorkItemSpec *spec,
+                                 GristmillWorkItemHandle *item,
+                                 struct GristmillErrorText *error);
+  // Cancels an item, waits until it does not run, and forgets it; fails where it cannot wait for
+  // that, and does all else.
+  GristmillStatus (*destroy_item)(void *context, GristmillWorkItemHandle item);
+  // Queues an item, unless it is pending.
+  GristmillStatus (*enqueue)(void *context, GristmillWorkItemHandle item);
+  // Has an item be queued later, unless it is pending; it is, from now on. `file` and `line` say
+  // who asks.
+  GristmillStatus (*enqueue_delayed)(void *context,
+                                     GristmillWorkItemHandle item,
+                                     uint64_t delay_ns,
+                                     struct GristmillStr file,
+                                     uint32_t line);
+  // The same whether it is pending or not; says whether it was.
+  GristmillStatus (*modify_delay)(void *context,
+                                  GristmillWorkItemHandle item,
+                                  uint64_t delay_ns,
+                                  struct GristmillStr file,
+                                  uint32_t line,
+                                  uint32_t *was_pending);
+  // Cancels an item; 1 if it was pending. It may be running all the same.
+  uint32_t (*cancel)(void *context, GristmillWorkItemHandle item);
+  // The same, and waits until it does not run; it is not queued meanwhile.
+  GristmillStatus (*cancel_and_wait)(void *context,
+                                     GristmillWorkItemHandle item,
+                                     uint32_t *was_pending,
+                                     struct GristmillErrorText *error);
+  // Queues an item at once that waits for its delay, and waits until all that was queued of it
+  // has run.
+  GristmillStatus (*flush)(void *context,
+                           GristmillWorkItemHandle item,
+                           struct GristmillErrorText *error);
+  // Whether an item is pending.
+  uint32_t (*is_pending)(void *context, GristmillWorkItemHandle item);
+  // Waits for all that is queued on a queue now; for no delay.
+  GristmillStatus (*flush_queue)(void *context,
+                                 GristmillWorkQueueHandle queue,
+                                 struct GristmillErrorText *error);
+  // Waits until nothing is queued on a queue, or runs; meanwhile it takes work of its own items
+  // only.
+  GristmillStatus (*drain)(void *context,
+                           GristmillWorkQueueHandle queue,
+                           struct GristmillErrorText *error);
+  // Queues a function that runs once. If this fails, `drop` is not called.
+  GristmillStatus (*call)(void *context,
+                          GristmillWorkQueueHandle queue,
+                          const struct GristmillWorkItemSpec *spec,
+                          struct GristmillErrorText *error);
+} GristmillWorkService;
 
 // Line 0 of a buffer.
 typedef struct GRISTMILL_ALIGNED(64) GristmillHeader {

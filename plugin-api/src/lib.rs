@@ -6,10 +6,24 @@
 //! ([`service!`], [`offer_service!`], [`require_service!`]). [`export_plugin!`] makes a shared
 //! object of it. All of this is safe Rust; the `unsafe` is here. Beside that it has settings
 //! ([`Config`]), counters ([`counters!`]), timers ([`Host::timer`], [`Host::interval_timer`]),
-//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]), calls to
-//! the main thread ([`Host::call_main`]) and the way to other threads for packets
+//! descriptors that the host watches for it ([`Host::watch`]), processes ([`Host::spawn`]), work that
+//! may block ([`Host::work_queue`]), calls to the main thread ([`Host::call_main`]) and the way to other threads for packets
 //! ([`Host::handoff`]), and looks at packets with the header views of [`wire`].
 //! [`testing`] runs its nodes and devices without a host.
+//!
+//! *What to put off, and how.* A node does what its packets wait for, and leaves the rest:
+//!
+//! | take a | for what | where and when it runs | at once on two threads | may block | takes |
+//! |---|---|---|---|---|---|
+//! | softirq, [`Host::softirq`] | each thread does for itself, as often as can be: batches, refills | at the end of the turn, on each thread it was raised on | yes: protect what is shared | no | `Fn` |
+//! | tasklet, [`Host::tasklet`] | is one thing that all threads have a part in: a table, a summary | at the end of the turn, once however often it was scheduled | never: no lock | no | `FnMut` |
+//! | work item, [`Host::work_queue`] | may block: files, names, other programs | on a work thread, soon or after a delay | never the same item | yes | `FnMut` |
+//! | timer, [`Host::timer`] | comes at a time | at the end of the turn, on the thread it was started on | never the same timer | no | `Fn` |
+//! | process, [`Host::spawn`] | goes on for long and waits for events: a protocol | on main, between packets | never | it waits | `FnMut` |
+//!
+//! What comes of a work item reaches a process as an event ([`WorkQueue::send`]) or the node's thread at
+//! the end of its turn ([`WorkQueue::post`]). What nodes read without a lock is freed by
+//! [`Host::after_grace_period`].
 //!
 //! State belongs into the [`Plugin`], which all share, or into a node, of which each thread has its
 //! own; never into a `static`. The crate says `#![deny(unsafe_code)]` if it likes; `forbid` does not
@@ -60,6 +74,7 @@
 
 pub mod cli;
 mod config;
+mod deferred;
 mod device;
 mod error;
 mod export;
@@ -83,9 +98,13 @@ pub mod testing;
 mod timer;
 pub mod wheel;
 pub mod wire;
+mod work;
 
 pub use cli::{Answer, Args, Cell, Command, Role};
 pub use config::Config;
+pub use deferred::{
+    DeferredContext, Mailbox, Scheduled, Softirq, SoftirqNumber, Tasklet, TaskletPriority,
+};
 pub use device::{Device, Interface, RxFrame, RxQueue, TxFrame};
 pub use error::Error;
 pub use file::{FileHandler, Interest, WatchedFile};
@@ -108,6 +127,7 @@ pub use process::{
 };
 pub use rpc::{CallError, MainCaller, Reply};
 pub use timer::{Timer, TimerKind};
+pub use work::{Queued, WorkItem, WorkQueue, WorkQueueOptions};
 
 #[doc(hidden)]
 pub use export::private;

@@ -1,5 +1,7 @@
 //! One command: how it is declared, what it is given, what it can answer.
 
+mod waiting;
+
 use std::error::Error;
 use std::fmt;
 use std::fs::File;
@@ -16,6 +18,8 @@ use super::grammar::{Grammar, GrammarError};
 use super::parse::UsageError;
 use super::peer::Peer;
 use super::table::Answer;
+
+pub use waiting::{Lender, Waiting, WaitingBuiltin};
 
 /// Whether a command changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +260,8 @@ pub enum Run<C> {
     OnContext(Box<OnContext<C>>),
     /// It has nothing but its call, as a plugin's. In a session's process it may wait.
     Alone(Box<Alone>),
+    /// It is lent the context between its waits, for as long as it likes. The workers run.
+    Waiting(Box<Waiting<C>>),
 }
 
 /// A function that works on the context.
@@ -275,6 +281,10 @@ impl<C: Context> Run<C> {
         answer: &mut Answer,
     ) -> Result<(), CommandError> {
         match (self, needs_barrier) {
+            (Self::Waiting(run), _) => {
+                let mut lend = |borrow: &mut dyn FnMut(&mut C)| lender.lend(borrow);
+                run(&mut Lender::new(&mut lend), call, answer)
+            }
             (Self::Alone(run), false) => run(call, answer),
             (Self::Alone(run), true) => {
                 lender.lend(|context| context.at_barrier(&mut |_| run(call, answer)))

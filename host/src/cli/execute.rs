@@ -184,6 +184,7 @@ pub fn basics<C: Context>() -> Vec<Builtin<C>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::WaitingBuiltin;
     use super::super::toy::Toy;
     use super::*;
 
@@ -218,6 +219,28 @@ mod tests {
         );
         assert_eq!(run(&mut toy, "fail over").unwrap_err(), "fail: cannot: over");
         assert_eq!(toy.barriers, 0);
+    }
+
+    #[test]
+    fn a_command_that_waits_is_lent_the_context_as_often_as_it_asks() {
+        let mut toy = Toy::new();
+        let swap = WaitingBuiltin::<Toy> {
+            grammar: "swap",
+            help: "the interfaces' states, exchanged in two steps",
+            role: Role::Write,
+            run: |lender, call, answer| {
+                let up = lender.lend(|toy| toy.up);
+                // Here it may wait.
+                lender.lend(|toy| toy.up = [up[1], up[0]]);
+                answer.line("done");
+                call.end();
+                Ok(())
+            },
+        };
+        toy.commands.add_waiting([&swap]).unwrap();
+        toy.up = [true, false];
+        assert_eq!(run(&mut toy, "swap").unwrap(), (Flow::End, "done\n".to_owned()));
+        assert_eq!(toy.up, [false, true]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod barrier;
 mod buffers;
 mod clock;
+mod deferred;
 mod errors;
 mod feature;
 mod files;
@@ -20,6 +21,7 @@ mod rx;
 mod threads;
 mod timers;
 mod version;
+mod workqueues;
 
 use super::{Answer, Builtin, Call, CommandError, Role};
 use crate::control::Control;

@@ -25,7 +25,10 @@ pub mod table;
 mod value;
 
 pub use args::{ArgKind, ArgValue, Args, Names, ValueError};
-pub use command::{Builtin, Call, Caller, Command, CommandError, OpenError, Owner, Role, Run};
+pub use command::{
+    Builtin, Call, Caller, Command, CommandError, Lender, OpenError, Owner, Role, Run,
+    WaitingBuiltin,
+};
 pub use execute::{Context, Flow, Lend, Live, basics, execute};
 pub use grammar::{Grammar, GrammarError};
 pub use parse::UsageError;

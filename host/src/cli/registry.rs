@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::command::{Builtin, Command, CommandError, Owner};
+use super::command::{Builtin, Command, CommandError, Owner, WaitingBuiltin};
 use super::grammar::GrammarError;
 
 /// Why a command is refused. Nothing of it is kept.
@@ -98,14 +98,30 @@ impl<C> Registry<C> {
     where
         C: 'static,
     {
-        for builtin in builtins {
-            let refused = |source| RegisterError::Declaration {
-                declaration: builtin.grammar.to_owned(),
-                source,
-            };
-            self.add(builtin.command().map_err(refused)?)?;
-        }
-        Ok(())
+        builtins.into_iter().try_for_each(|own| self.add_declared(own.grammar, own.command()))
+    }
+
+    /// Adds the host's own commands that wait.
+    ///
+    /// # Errors
+    /// As of [`add_builtins`](Self::add_builtins).
+    pub fn add_waiting<'a>(
+        &mut self,
+        builtins: impl IntoIterator<Item = &'a WaitingBuiltin<C>>,
+    ) -> Result<(), RegisterError>
+    where
+        C: 'static,
+    {
+        builtins.into_iter().try_for_each(|own| self.add_declared(own.grammar, own.command()))
+    }
+
+    fn add_declared(
+        &mut self,
+        declaration: &str,
+        command: Result<Command<C>, GrammarError>,
+    ) -> Result<(), RegisterError> {
+        let declaration = declaration.to_owned();
+        self.add(command.map_err(|source| RegisterError::Declaration { declaration, source })?)
     }
 
     /// Removes one command of `owner` and says whether it was there.

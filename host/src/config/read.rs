@@ -6,6 +6,7 @@ mod host;
 mod rx;
 mod scheduling;
 mod watchdog;
+mod work;
 
 use std::path::{Path, PathBuf};
 
@@ -45,9 +46,10 @@ pub(super) fn config(text: &str, file: &Path) -> Result<Config, ConfigError> {
             "handoff" => reader.handoff(reader.table(key, value)?, &mut config)?,
             "rx" => reader.rx(reader.table(key, value)?, &mut config)?,
             "watchdog" => reader.watchdog(reader.table(key, value)?, &mut config)?,
+            "work" => reader.work(reader.table(key, value)?, &mut config)?,
             _ => {
-                let known =
-                    "[host], [barrier], [cli], [handoff], [log], [rx], [watchdog], [plugin.NAME]";
+                let known = "[host], [barrier], [cli], [handoff], [log], [rx], [watchdog], [work], \
+                             [plugin.NAME]";
                 return Err(reader.unknown(key, "section", known));
             }
         }

@@ -66,6 +66,8 @@ threshold-ms = 25
 hang-ms = 300
 [barrier]
 deadline-ms = 20
+[work]
+max-threads = 7
 "#;
     let command = |text: &str| Exec::Command { text: text.into(), line: 12 };
     let expected = Config {
@@ -90,6 +92,7 @@ deadline-ms = 20
         watchdog: Nanos::from_millis(25),
         hang: Nanos::from_millis(300),
         rx: Thresholds { polling: 32, interrupt: 8 },
+        work_threads: 7,
         sections: vec![],
     };
     assert_eq!(parse(text).unwrap(), expected);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use gristmill_abi::deferred::softirq;
 use plugin_api::ThreadIndex;
 
 use super::{
@@ -13,16 +14,19 @@ use super::{
     poller::{Ready, Token},
     thread::Thread,
     watchdog::Watch,
-    worker_loop::{expire_timers, serve_descriptors},
+    worker_loop::serve_descriptors,
 };
 use crate::{
-    cli, control::Control, device::netlink::LinkChange, host::Host, log::Level, time::Nanos,
+    cli, control::Control, deferred, device::netlink::LinkChange, host::Host, log::Level,
+    time::Nanos,
 };
 
 /// A signal asked the host to end.
 pub const SIGNAL: Token = Token(1);
 /// Links of the kernel's interfaces changed.
 pub const LINKS: Token = Token(2);
+/// How long main sleeps at most while something waits for the end of a grace period.
+const GRACE: Duration = Duration::from_millis(1);
 /// First of the control socket's tokens.
 pub const CLI: u64 = 1000;
 
@@ -88,11 +92,14 @@ pub unsafe fn main_loop(thread: *mut Thread, main: &mut MainLoop, tick: &mut Tic
         // SAFETY: as above.
         unsafe { dispatch::dispatch_pending(thread) }; // … to tx
         main.control.host.set_in_nodes(false);
-        let expired = expire_timers(main.control.host, ThreadIndex(0), now); // May change the graph.
+        // SAFETY: as above.
+        unsafe { &mut *thread }.raise_deferred(main.control.host, now);
+        // SAFETY: as above. May change the graph.
+        let deferred = unsafe { deferred::run_pending(thread, main.control.host) };
         let ran = ran + main.run_processes(&shared.watch, now); // Those that nodes and timers have woken.
         // SAFETY: as above.
         let this = unsafe { &mut *thread };
-        if expired + ran > 0 {
+        if deferred || ran > 0 {
             this.stay_awake();
         }
         this.hurried = ran > 0;
@@ -113,6 +120,14 @@ impl Drop for Disarm<'_> {
 }
 
 impl Thread {
+    /// Has main's timers run at the end of this turn, if any is due, and what waits to be freed.
+    fn raise_deferred(&mut self, host: &Host, now: Nanos) {
+        self.raise_timers(host, now);
+        if host.grace.is_waiting() {
+            self.shared.deferred.pending().raise_own(1 << softirq::RCU);
+        }
+    }
+
     /// Ends a turn of main: sleeps, if nothing has happened for a while, until something does or
     /// until `wake_at`.
     fn rest_until(&mut self, host: &Host, wake_at: Nanos) {
@@ -126,7 +141,9 @@ impl Thread {
         let tick = (wake_at != Nanos(u64::MAX)).then(|| Duration::from_nanos(left.0));
         let process = host.processes.next_expiry();
         let process = process.map(|at| Duration::from_nanos(at.since(self.clock.read()).0));
-        let timeout = tick.into_iter().chain(self.until_timer(host)).chain(process).min();
+        let grace = host.grace.is_waiting().then_some(GRACE);
+        let timeout =
+            tick.into_iter().chain(self.until_timer(host)).chain(process).chain(grace).min();
         // What was asked for after main last looked, and before it announced its sleep.
         let asked = !host.rpc.is_empty()
             || host.link_news.is_some()
@@ -134,6 +151,7 @@ impl Thread {
             || !self.is_inbox_empty()
             || !self.is_settled() // A splice may have received what was handed to main.
             || host.processes.has_work()
+            || self.shared.deferred.pending().any()
             || self.is_marked()
             || host.quit.load(Ordering::SeqCst);
         let timeout = if asked { Some(Duration::ZERO) } else { timeout };

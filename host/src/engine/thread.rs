@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     buffer::Cache,
+    deferred::ThreadDeferred,
     graph::{
         NodeIndex,
         frame::{FrameId, Frames},
@@ -74,6 +75,8 @@ pub struct ThreadShared {
     /// What others marked. On lines of its own, as the next: others look at them, while the thread
     /// writes what is above for each dispatch.
     interrupts: Padded<Interrupts<Mark>>,
+    /// What is put off on it: softirqs and tasklets.
+    pub deferred: ThreadDeferred,
     /// Looked at for each frame that is handed to the thread.
     sleep: Padded<SleepState>,
     doorbell: Arc<OwnedFd>,
@@ -101,6 +104,7 @@ impl ThreadShared {
             fence: Fence::default(),
             watch: Watch::default(),
             interrupts: Padded(Interrupts::new()),
+            deferred: ThreadDeferred::default(),
             sleep: Padded(SleepState::new()),
             doorbell: Arc::new(doorbell),
         })
@@ -117,6 +121,13 @@ impl ThreadShared {
     pub fn mark(&self, mark: Mark) {
         self.interrupts.0.mark(mark);
         self.ring();
+    }
+
+    /// Raises softirqs on the thread. Any thread.
+    pub fn raise(&self, bits: u64) {
+        if self.deferred.pending().raise(bits) {
+            self.ring();
+        }
     }
 
     /// Makes the thread's next sleep end at once.
@@ -308,6 +319,11 @@ impl Thread {
         if let Some(slot) = self.runtime.slot(index) {
             slot.instance.attend(attention);
         }
+    }
+
+    /// How long its turn has lasted. Reads the clock.
+    pub(crate) fn turn_lasts(&mut self) -> Nanos {
+        self.clock.read().since(Nanos(self.ctx.now_ns))
     }
 
     /// Whether something waits to be dispatched. Also looks at what others marked.

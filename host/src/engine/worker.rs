@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     buffer::Cache,
+    deferred::Here,
     host::{GraphError, Host, set_current_thread},
     log::Level,
     process::AlternateStack,
@@ -217,6 +218,7 @@ impl Worker {
 /// stack of their own.
 pub struct LookedAfter {
     _ticker: Option<Ticker>,
+    _here: Here,
     /// What the ticker's handler and that of a fault run on.
     _stack: Option<AlternateStack>,
 }
@@ -239,6 +241,6 @@ impl LookedAfter {
         let ticker = watchdog.map(|watchdog| Ticker::start(shared, watchdog));
         let ticker = ticker
             .and_then(|ticker| ticker.inspect_err(|error| tell("is not watched", error)).ok());
-        Self { _ticker: ticker, _stack: stack.ok() }
+        Self { _ticker: ticker, _here: Here::is(shared), _stack: stack.ok() }
     }
 }

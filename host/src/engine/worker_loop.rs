@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use gristmill_abi::deferred::softirq;
 use plugin_api::ThreadIndex;
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     watchdog::{self, Job},
 };
 use crate::{
+    deferred,
     host::Host,
     log::Level,
     time::{Nanos, Ticks, timer::TimerFunction},
@@ -66,8 +68,12 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
         if this.is_exiled() {
             break; // Its timers and descriptors are others' now.
         }
-        let index = ThreadIndex(this.shared.index);
-        if expire_timers(host, index, now) > 0 {
+        this.raise_timers(host, now);
+        // SAFETY: as above; no frame is pending.
+        let ran = unsafe { deferred::run_pending(thread, host) };
+        // SAFETY: as above.
+        let this = unsafe { &mut *thread };
+        if ran {
             this.stay_awake();
         }
         this.rest(host);
@@ -75,6 +81,8 @@ pub unsafe fn worker_loop(thread: *mut Thread, host: &Host) {
     if !shared.fence.is_closed() {
         // SAFETY: as above.
         unsafe { forward_the_rest(thread) };
+        // SAFETY: as above; what is left goes to another thread.
+        unsafe { deferred::run_last(thread, host) };
     }
     shared.watch.disarm();
 }
@@ -136,8 +144,14 @@ fn tell(host: &Host, fault: &FileFault) {
     host.log.write(Level::Error, "poller", &text);
 }
 
-/// Runs the dynamic timers of thread `index` that are due; returns how many.
-pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) -> usize {
+/// The softirq TIMER: runs the dynamic timers of the thread that are due.
+///
+/// # Safety
+/// `thread` is this thread's own and no reference to it is in use.
+pub(crate) unsafe fn run_timers(thread: *mut Thread, host: &Host) {
+    // SAFETY: by the caller's promise; the borrow ends before any function is called.
+    let this = unsafe { &*thread };
+    let (index, now) = (ThreadIndex(this.shared.index), Nanos(this.ctx.now_ns));
     host.timers.expire(index, Ticks::at(now), |timer| {
         let function = timer.function();
         let (name, owner) = (function.called(), function.owner);
@@ -146,10 +160,18 @@ pub(super) fn expire_timers(host: &Host, index: ThreadIndex, now: Nanos) -> usiz
             let (name, plugin) = (function.name(), TimerFunction::owner(function));
             host.log.error("timer", format!("timer {name} of {plugin} panicked"));
         }
-    })
+    });
 }
 
 impl Thread {
+    /// Has the dynamic timers run at the end of this turn, if any is due.
+    #[inline]
+    pub(super) fn raise_timers(&mut self, host: &Host, now: Nanos) {
+        if host.timers.is_due(ThreadIndex(self.shared.index), Ticks::at(now)) {
+            self.shared.deferred.pending().raise_own(1 << softirq::TIMER);
+        }
+    }
+
     /// Something happened that nodes may have to look at before the thread sleeps.
     pub(super) fn stay_awake(&mut self) {
         self.quiet = self.quiet.min(QUIET - 2);
@@ -206,6 +228,7 @@ impl Thread {
         let asked = host.gate.is_requested_before_sleep()
             || self.shared.quit.load(Ordering::SeqCst)
             || !self.is_inbox_empty()
+            || self.shared.deferred.pending().any()
             || self.is_marked();
         if !asked {
             self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
@@ -218,9 +241,9 @@ impl Thread {
 
     /// Counts a turn; whether the thread may sleep now.
     pub(super) fn end_turn(&mut self) -> bool {
-        self.shared
-            .turns
-            .store(self.shared.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        // Releases what this turn's nodes did, for who waits for a grace period.
+        let turns = self.shared.turns.load(Ordering::Relaxed).wrapping_add(1);
+        self.shared.turns.store(turns, Ordering::Release);
         if self.moved > 0 {
             self.quiet = 0;
             return false;

@@ -252,7 +252,14 @@ impl Control {
         let heir = self.workers.serving.keys().next().copied().unwrap_or(0);
         self.hand_timers_on(thread.shared.index, heir);
         self.host.hand_files_on(thread, heir);
+        self.hand_deferred_on(&thread.shared, heir);
         self.host.ring(heir);
+    }
+
+    /// What was put off on a thread that does not come to it any more is another's.
+    fn hand_deferred_on(&self, shared: &ThreadShared, heir: u32) {
+        let give = |heir: &ThreadShared| shared.deferred.hand_on(heir);
+        let _ = self.host.with_thread(heir, give); // Main at least is there.
     }
 
     fn hand_timers_on(&self, index: u32, heir: u32) {
@@ -277,6 +284,7 @@ impl Control {
                 // Its node may have started timers on it since it was given up.
                 let heir = self.workers.serving.keys().next().copied().unwrap_or(0);
                 self.hand_timers_on(*index, heir);
+                self.hand_deferred_on(&leaving.worker.shared, heir);
                 self.host.ring(heir);
             }
             if let Some(interface) = leaving.interface {
@@ -290,6 +298,7 @@ impl Control {
                 format!("nodes of workers that have ended stay until the next change: {error}");
             self.host.log.write(Level::Warn, "threads", text);
         }
+        self.host.grace.free_now(); // Their runtimes, before what these stand on.
         let was_in_device = ended.iter().any(|(_, leaving)| leaving.interface.is_some());
         for (index, Leaving { worker, stuck_in, .. }) in ended {
             // SAFETY: its loop has ended, and the host has forgotten the address.

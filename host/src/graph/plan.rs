@@ -220,6 +220,13 @@ impl Plan {
         self.nodes.get_mut(index.at())?.as_mut().map(Arc::make_mut)
     }
 
+    /// Nodes that are not in `other`, or are others there.
+    pub fn nodes_gone_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = NodeIndex> + 'a {
+        let stays = |index, serial| other.node(index).is_some_and(|node| node.serial == serial);
+        let gone = self.nodes().filter(move |(index, node)| !stays(*index, node.serial));
+        gone.map(|(index, _)| index)
+    }
+
     /// All nodes, in index order.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &PlanNode)> {
         (0..).map(NodeIndex).zip(&self.nodes).filter_map(|(at, node)| Some((at, node.as_deref()?)))

@@ -213,26 +213,29 @@ impl Host {
         };
         // Not under the lock: this runs the constructors of plugins' nodes.
         let spliced = self.prepare(&plan, &old).and_then(|(instances, runtimes)| {
-            let pause = self.splice(caller, runtimes, self.hands_off_no_more(&plan))?;
-            Ok((instances, pause))
+            let (old, pause) = self.splice(caller, runtimes, self.hands_off_no_more(&plan))?;
+            Ok((instances, old, pause))
         });
         let mut graph = self.graph.lock();
         graph.busy = false;
-        let (instances, pause) = spliced?;
+        let (instances, runtimes, pause) = spliced?;
+        let nodes_go = graph.plan.nodes_gone_in(&plan).next().is_some();
         let old_plan = mem::replace(&mut graph.plan, plan);
         let retired = mem::replace(&mut graph.instances, instances);
         drop(graph);
-        // Not under the lock either: this may run the destructors of plugins' nodes.
-        drop((old, retired, old_plan));
+        // No thread knows of them any more, so they are freed when there is time; but nodes, with
+        // their devices, end now: who had them taken away counts on it.
+        self.grace.free(self, move || drop((runtimes, old, retired, old_plan)));
+        if nodes_go {
+            self.grace.free_now();
+        }
         Ok(pause)
     }
 
     /// Whether a node that has handed packets to other threads is in force and not in `plan`.
     fn hands_off_no_more(&self, plan: &Plan) -> bool {
         let graph = self.graph.lock();
-        let stays = |index, serial| plan.node(index).is_some_and(|node| node.serial == serial);
-        let mut gone = graph.plan.nodes().filter(|(index, node)| !stays(*index, node.serial));
-        gone.any(|(index, _)| {
+        graph.plan.nodes_gone_in(plan).any(|index| {
             let mut counts = graph.instances.counts(index);
             counts.any(|(_, counts)| counts.read_handed_off().is_some())
         })
@@ -253,15 +256,14 @@ impl Host {
         Ok((instances, runtimes))
     }
 
-    /// Gives each thread its new runtime. The old ones, which no thread knows any more, are
-    /// dropped after the workers go on. Where nodes go that have handed packets to other threads,
-    /// those on their way go on as they would have.
+    /// Gives each thread its new runtime; the old ones, which no thread knows any more. Where nodes
+    /// go that have handed packets to other threads, those on their way go on as they would have.
     fn splice(
         &self,
         caller: Caller,
         mut runtimes: Runtimes,
         hands_off_no_more: bool,
-    ) -> Result<Pause, GraphError> {
+    ) -> Result<(Runtimes, Pause), GraphError> {
         let threads = self.threads.read();
         let mut exchanges: Vec<_> = runtimes
             .iter_mut()
@@ -283,7 +285,7 @@ impl Host {
             }
         };
         let ((), pause) = self.stop_workers(caller, exchange)?;
-        Ok(pause)
+        Ok((runtimes, pause))
     }
 
     /// Runs `change` with all workers parked.
@@ -323,6 +325,7 @@ impl Host {
 
     /// Forgets the graph. Its threads' loops have ended.
     pub(super) fn forget_graph(&self) {
+        self.grace.free_now();
         let graph = mem::take(&mut *self.graph.lock());
         drop(graph); // Not under the lock: this may run the destructors of nodes.
     }

@@ -70,6 +70,7 @@ impl Host {
     /// instances in what is compiled from now on, and the barrier does not wait for it.
     pub fn remove_thread(&self, index: u32) -> Option<ThreadHandle> {
         self.handoff.close(index);
+        self.work.unpin(index);
         self.rx_watches.lock().retain(|&(thread, _), _| thread != index);
         self.threads.write().remove(&index)
     }
@@ -110,11 +111,24 @@ impl Host {
         self.forget_graph();
     }
 
+    /// Calls with the shared part of a thread, if there is one. Any thread; it takes no lock that
+    /// anyone holds for long.
+    pub(crate) fn with_thread<R>(
+        &self,
+        index: u32,
+        with: impl FnOnce(&ThreadShared) -> R,
+    ) -> Option<R> {
+        self.threads.read().get(&index).map(|thread| with(&thread.shared))
+    }
+
+    /// As [`with_thread`](Self::with_thread), for each.
+    pub(crate) fn for_each_thread(&self, with: impl FnMut(&ThreadShared)) {
+        self.threads.read().values().map(|thread| &*thread.shared).for_each(with);
+    }
+
     /// Wakes thread `index` if it sleeps.
     pub fn ring(&self, index: u32) {
-        if let Some(thread) = self.threads.read().get(&index) {
-            thread.shared.ring();
-        }
+        let _ = self.with_thread(index, ThreadShared::ring);
     }
 
     /// Has a thread, or all, dispatch a node in its next turn, once however often it was marked by

@@ -61,14 +61,19 @@ pub struct Loaded {
     pub report: LoadReport,
 }
 
-/// A plugin that was unloaded, but for processes of it that waited on though they were to end: they are
-/// parked, and what their frames use stays.
+/// A plugin that was unloaded, but for processes of it that waited on though they were to end, work items
+/// that did not come to their end, or what was put off on a thread that does not come back: what these
+/// use stays.
 #[derive(Debug)]
 pub struct Draining {
     /// Its generation.
     pub generation: Arc<Generation>,
-    /// How many processes.
+    /// How many processes are parked.
     pub parked: usize,
+    /// Something of it may run still on a thread that does not come back.
+    pub is_kept: bool,
+    /// How many work items ran on.
+    pub stuck: usize,
 }
 
 impl Control {
@@ -112,7 +117,10 @@ impl Control {
         let (name, version) = (generation.name.clone(), generation.version.clone());
         *self.host.loading.lock() = Some((owner, name, version));
         let done = self.bring_up(&path, &generation, image.declarations());
-        let done = done.inspect_err(|_| self.revoke_at_once(owner));
+        let done = done.inspect_err(|_| {
+            self.revoke_at_once(owner);
+            self.keep_what_is_used(&generation);
+        });
         *self.host.loading.lock() = None;
         let (pause, spliced_at) = done?;
         let ended = self.host.now();
@@ -238,13 +246,23 @@ impl Control {
         self.revoke_at_once(owner);
         *self.host.loading.lock() = None;
         self.plugins.remove(name);
-        let parked = self.host.processes.parked(generation.owner);
-        if parked > 0 {
-            // Their frames may use it for ever, though they never run again.
-            self.draining.push(Draining { generation: Arc::clone(&generation), parked });
-        }
+        self.keep_what_is_used(&generation);
         self.host.log.write(Level::Notice, "plugin", format!("{name} unloaded"));
         Ok(())
+    }
+
+    /// Has what was put off done; keeps a generation of which something may run on. Frames of processes
+    /// may use it for ever, though they never run again, and what runs at the end of a turn may be on
+    /// a thread that does not come back.
+    fn keep_what_is_used(&mut self, generation: &Arc<Generation>) {
+        let grace_is_over = self.host.grace.flush(self.host);
+        let parked = self.host.processes.parked(generation.owner);
+        let stuck = self.host.work.running_of(generation.owner).len();
+        let is_kept = !grace_is_over || self.host.grace.is_kept(generation.owner);
+        if parked + stuck > 0 || is_kept {
+            let generation = Arc::clone(generation);
+            self.draining.push(Draining { generation, parked, stuck, is_kept });
+        }
     }
 
     /// Who cannot do without a plugin: interfaces of its classes, interfaces that are up and whose

@@ -3,6 +3,7 @@
 
 use crate::{
     control::Control,
+    deferred::work,
     device::InterfaceError,
     engine::Caller,
     graph::{Owner, PlanError},
@@ -52,6 +53,38 @@ pub const KINDS: &[ResourceKind] = &[
         },
     },
     ResourceKind {
+        name: "softirqs",
+        list: |control, owner| {
+            let open = control.host.softirqs.open_ones().into_iter();
+            open.filter(|softirq| softirq.owner == owner).map(|softirq| softirq.name).collect()
+        },
+        revoke: |control, owner| {
+            let open = control.host.softirqs.open_ones().into_iter();
+            let mut own = open.filter(|softirq| softirq.owner == owner);
+            let close = |number| control.host.close_softirq(number, owner);
+            own.try_for_each(|softirq| close(softirq.number)).map_err(|error| error.to_string())
+        },
+    },
+    ResourceKind {
+        name: "tasklets",
+        list: |control, owner| {
+            let own = control.host.tasklets.of(owner).into_iter();
+            own.map(|tasklet| tasklet.spec.name.clone()).collect()
+        },
+        revoke: |control, owner| {
+            control.host.revoke_tasklets(owner).map_err(|error| error.to_string())
+        },
+    },
+    ResourceKind {
+        name: "calls after a grace period",
+        list: |control, owner| match control.host.grace.of(owner) {
+            0 => Vec::new(),
+            waiting => vec![format!("{waiting} waiting")],
+        },
+        // By main, which frees what its owner had only after what is taken away with it.
+        revoke: |_, _| Ok(()),
+    },
+    ResourceKind {
         name: "calls to main",
         list: |control, owner| match control.host.rpc.pending(owner) {
             0 => Vec::new(),
@@ -60,6 +93,17 @@ pub const KINDS: &[ResourceKind] = &[
         revoke: |control, owner| {
             control.host.forget_caller(owner);
             Ok(())
+        },
+    },
+    // After the timers, which queue what is delayed, and the calls to main, which items may wait for;
+    // before the processes, which get their results, and the nodes, which find the queues closed.
+    ResourceKind {
+        name: "work queues",
+        list: |control, owner| control.host.work.of(owner),
+        revoke: |control, owner| {
+            let stuck = control.host.work.revoke(owner, work::PATIENCE);
+            let text = || format!("{} still runs after {:?}", stuck.join(", "), work::PATIENCE);
+            if stuck.is_empty() { Ok(()) } else { Err(text()) }
         },
     },
     ResourceKind {

@@ -9,9 +9,13 @@ mod interface;
 mod interrupt;
 mod process;
 mod rpc;
+mod softirq;
+mod tasklet;
 mod timer;
+mod work;
 
 pub use timer::HostTimer;
+pub(crate) use timer::first_tick_at;
 
 use std::{
     ffi::c_void,
@@ -169,7 +173,10 @@ fn own_service(name: &str) -> Option<(Version, *const c_void)> {
         "interrupt" => (&raw const interrupt::SERVICE).cast(),
         "process" => (&raw const process::SERVICE).cast(),
         "rpc" => (&raw const rpc::SERVICE).cast(),
+        "softirq" => (&raw const softirq::SERVICE).cast(),
+        "tasklet" => (&raw const tasklet::SERVICE).cast(),
         "timer" => (&raw const timer::SERVICE).cast(),
+        "work" => (&raw const work::SERVICE).cast(),
         _ => return None,
     };
     Some((FIRST, table))

@@ -160,6 +160,11 @@ impl Processes {
         if woken.cancelled { Err(WaitError::Cancelled) } else { Ok(woken) }
     }
 
+    /// Whether a process runs here that can be suspended.
+    pub fn can_wait(&self) -> bool {
+        self.check().is_ok()
+    }
+
     fn check(&self) -> Result<(), WaitError> {
         if body::can_suspend() {
             return Ok(());

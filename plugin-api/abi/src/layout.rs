@@ -20,6 +20,7 @@ use crate::{
         ArcDecl, ConfigEntry, CounterDecl, Declaration, FeatureDecl, NextDecl, NodeDecl, OfferDecl,
         PluginDecl, RequireDecl, ServiceRef, Variant,
     },
+    deferred::{SoftirqService, SoftirqSpec, TaskletService, TaskletSpec},
     descriptor::{NameRecord, PluginRecord, RecordHead},
     device::{DeviceClassDecl, InterfaceInfo, InterfaceSpec, RxQueueSpec},
     file::{FileService, FileSpec},
@@ -31,6 +32,7 @@ use crate::{
     },
     process::{DelayedEvent, ProcessService, ProcessSpec, Wait},
     root::{Entry, V1},
+    work::{WorkItemSpec, WorkQueueSpec, WorkService},
 };
 
 /// A field of a [`Layout`].
@@ -230,6 +232,29 @@ pub const LAYOUTS: &[Layout] = layouts! {
             head 0, create 8, retain 16, release 24, current 32, wait 40, should_yield 48,
             signal 56, signal_later 64, take_back 72, name_event 80, cancel 88, restart 96,
             has_ended 104, detach 112
+        ]
+    }
+    grows SoftirqSpec<'static> {
+        0, 48: [head 0, name 8, function 24, data 32, number 40, reserved 44]
+    }
+    grows SoftirqService { 0, 40: [head 0, open 8, close 16, raise 24, after_grace 32] }
+    grows TaskletSpec<'static> {
+        0, 48: [head 0, name 8, function 24, data 32, flags 40, reserved 44]
+    }
+    grows TaskletService {
+        0, 64: [
+            head 0, create 8, destroy 16, schedule 24, disable 32, enable 40, kill 48, is_scheduled 56
+        ]
+    }
+    grows WorkQueueSpec<'static> { 0, 32: [head 0, name 8, kind 24, max_active 28] }
+    grows WorkItemSpec<'static> {
+        0, 56: [head 0, name 8, run 24, data 32, drop 40, thread 48, reserved 52]
+    }
+    grows WorkService {
+        0, 128: [
+            head 0, create_queue 8, close_queue 16, destroy_queue 24, create_item 32,
+            destroy_item 40, enqueue 48, enqueue_delayed 56, modify_delay 64, cancel 72,
+            cancel_and_wait 80, flush 88, is_pending 96, flush_queue 104, drain 112, call 120
         ]
     }
     fixed Frame { 0, 56: [n 0, flags 4, indices 8, nexts 16, aux 24, bytes 32, reserved 40] }

@@ -13,6 +13,7 @@
 pub mod buffer;
 pub mod command;
 pub mod declaration;
+pub mod deferred;
 pub mod descriptor;
 pub mod device;
 pub mod file;
@@ -24,6 +25,7 @@ pub mod layout;
 pub mod process;
 pub mod root;
 pub mod text;
+pub mod work;
 
 pub use text::{ErrorText, List, Status, Str};
 

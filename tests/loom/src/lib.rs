@@ -6,6 +6,18 @@
 #[path = "../../../host/src/sync.rs"]
 pub mod sync;
 
+/// What is put off.
+#[path = "../../../host/src/deferred"]
+pub mod deferred {
+    pub mod pending;
+
+    /// Once for each scheduling.
+    pub mod tasklet {
+        pub mod list;
+        pub mod state;
+    }
+}
+
 /// Who runs.
 #[path = "../../../host/src/engine"]
 pub mod engine {
@@ -25,6 +37,8 @@ pub mod process {
 
 #[cfg(test)]
 mod loom_admission;
+#[cfg(test)]
+mod loom_deferred;
 #[cfg(test)]
 mod loom_doorbell;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{reads, writes};
 use crate::{
     cli::{Answer, Call, Cell, Column, CommandError, Table},
     control::Control,
-    plugin::lifecycle::LoadReport,
+    plugin::lifecycle::{Draining, LoadReport},
     time::Nanos,
 };
 
@@ -82,7 +82,12 @@ fn list(control: &Control, answer: &mut Answer) {
     let mut table = Table::new(columns);
     let loaded = control.plugins.values().map(|loaded| (&loaded.generation, "loaded".to_owned()));
     let draining = control.draining.iter().map(|draining| {
-        (&draining.generation, format!("draining: {} processes are parked", draining.parked))
+        let Draining { parked, stuck, is_kept, .. } = draining;
+        let parked = (*parked > 0).then(|| format!("{parked} processes are parked"));
+        let stuck = (*stuck > 0).then(|| format!("{stuck} work items ran on"));
+        let kept = is_kept.then(|| "what it put off may run still".to_owned());
+        let what: Vec<String> = [parked, stuck, kept].into_iter().flatten().collect();
+        (&draining.generation, format!("draining: {}", what.join(", ")))
     });
     for (generation, state) in loaded.chain(draining) {
         let sdk = generation.image.as_ref().map_or("", |image| image.sdk_version());

@@ -94,6 +94,7 @@ impl Control {
         self.workers.leaving.insert(index, Leaving { worker, stuck_in, interface });
         let handle = self.host.give_up_thread(index, node, lost.into())?;
         self.hand_on(&handle);
+        self.host.grace.note_exile(&handle.shared);
         // SAFETY: the fence of the thread is closed.
         Some(unsafe { handle.inbox.take() })
     }

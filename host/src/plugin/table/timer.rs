@@ -34,15 +34,27 @@ pub(super) static SERVICE: TimerService = TimerService {
     is_pending,
 };
 
-/// What a plugin's timer runs.
+/// What a timer runs.
 #[derive(Debug)]
 pub struct HostTimer {
     /// The generation it belongs to.
     pub owner: Owner,
     plugin: String,
     name: String,
-    function: TimerFn,
-    data: *mut c_void,
+    function: Function,
+}
+
+enum Function {
+    /// A plugin's.
+    Plugin(TimerFn, *mut c_void),
+    /// One of the host's own.
+    Own(Box<dyn Fn(Nanos) + Send + Sync>),
+}
+
+impl std::fmt::Debug for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Own(_)) { "Own" } else { "Plugin" })
+    }
 }
 
 // SAFETY: the SDK's data is `Send + Sync`; a plugin in C promises the same.
@@ -61,6 +73,16 @@ impl TimerFunction for HostTimer {
 }
 
 impl HostTimer {
+    /// A timer that the host runs on behalf of a plugin, or its own; the function does not panic.
+    pub(crate) fn own(
+        owner: Owner,
+        plugin: String,
+        name: String,
+        function: impl Fn(Nanos) + Send + Sync + 'static,
+    ) -> Self {
+        Self { owner, plugin, name, function: Function::Own(Box::new(function)) }
+    }
+
     /// What it is called.
     pub fn called(&self) -> &str {
         &self.name
@@ -68,8 +90,14 @@ impl HostTimer {
 
     /// Runs it. Context: the thread it was placed on, outside of nodes.
     pub fn run(&self, now: Nanos) -> Status {
-        // SAFETY: a plugin's timers are deleted, and waited for, before its state ends.
-        unsafe { (self.function)(self.data, now.0) }
+        match &self.function {
+            Function::Own(function) => {
+                function(now);
+                Status::OK
+            }
+            // SAFETY: a plugin's timers are deleted, and waited for, before its state ends.
+            Function::Plugin(function, data) => unsafe { function(*data, now.0) },
+        }
     }
 }
 
@@ -92,8 +120,7 @@ unsafe extern "C" fn create(
             owner: Owner(plugin),
             plugin: host.owner_name(Owner(plugin)),
             name: spec.name.as_str().to_owned(),
-            function: spec.function,
-            data: spec.data,
+            function: Function::Plugin(spec.function, spec.data),
         });
         if spec.flags & TIMER_DEFERRABLE != 0 {
             made = made.deferrable();
@@ -186,7 +213,7 @@ unsafe extern "C" fn modify(
 }
 
 /// The first tick at which that time has come.
-fn first_tick_at(time_ns: u64) -> Ticks {
+pub(crate) fn first_tick_at(time_ns: u64) -> Ticks {
     Ticks::at(Nanos(time_ns.saturating_add(TICK_NS - 1)))
 }
 

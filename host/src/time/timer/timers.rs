@@ -125,18 +125,20 @@ impl<F: TimerFunction, const FIRST: usize, const LATER: usize> Timers<F, FIRST, 
         self.detach(home, &mut state, timer)
     }
 
+    /// Whether something has expired by tick `now` on a thread's base. Cost: a load.
+    #[inline]
+    pub fn is_due(&self, thread: ThreadIndex, now: Ticks) -> bool {
+        let quiet_until = &self.threads[thread.0 as usize].quiet_until;
+        now.since(self.epoch) >= quiet_until.load(Ordering::Acquire)
+    }
+
     /// Runs what has expired by tick `now` on the calling thread's base, in the order of the ticks;
     /// returns how many.
     ///
     /// Cost: a load while nothing is due.
     #[inline]
     pub fn expire(&self, current: ThreadIndex, now: Ticks, run: impl FnMut(&TimerRef<F>)) -> usize {
-        let thread = &self.threads[current.0 as usize];
-        let tick = now.since(self.epoch);
-        if tick < thread.quiet_until.load(Ordering::Acquire) {
-            return 0;
-        }
-        self.expire_due(current, now, run)
+        if self.is_due(current, now) { self.expire_due(current, now, run) } else { 0 }
     }
 
     fn expire_due(

@@ -1,7 +1,9 @@
 use std::{collections::BTreeSet, env, fmt::Write, fs, path::PathBuf};
 
 use super::*;
-use crate::{command, declaration, descriptor, device, file, frame, host, process, root};
+use crate::{
+    command, declaration, deferred, descriptor, device, file, frame, host, process, root, work,
+};
 
 /// A constant, with the minor version that brought it.
 type Constant = (u16, &'static str, String);
@@ -50,6 +52,14 @@ fn constants() -> Vec<Constant> {
             host::CALL_LATE, host::CALL_AT_BARRIER, host::CALL_WAIT_FOR_ROOM, host::CALL_WAIT_FOR_REPLY,
             host::CALL_FULL, host::CALL_CLOSED, host::CALL_MUST_NOT_WAIT, host::ALL_THREADS,
             process::EVENTS, process::RESTART_NEVER, process::RESTART_ON_FAILURE, process::WAIT_EVENT,
+            deferred::SOFTIRQS, deferred::softirq::HI, deferred::softirq::TIMER,
+            deferred::softirq::NET_TX, deferred::softirq::NET_RX, deferred::softirq::BLOCK,
+            deferred::softirq::IRQ_POLL, deferred::softirq::TASKLET, deferred::softirq::SCHED,
+            deferred::softirq::HRTIMER, deferred::softirq::RCU, deferred::softirq::FIRST_FREE,
+            deferred::SOFTIRQ_ANY, deferred::THIS_THREAD, deferred::TASKLET_HI,
+            deferred::TASKLET_ALREADY, deferred::TASKLET_KILLED, work::WORK_UNBOUND,
+            work::WORK_ORDERED, work::WORK_BOUND, work::WORK_ANY_THREAD, work::WORK_PENDING,
+            work::WORK_CLOSED, work::WORK_DRAINING,
             process::WAIT_CLOCK, process::WAIT_END, root::ROOT_SYMBOL, root::ENTRY_SYMBOL, Status::OK, Status::FAILED,
             Status::PANICKED, Status::MISSING, Status::CANCELLED;
     }

@@ -12,12 +12,14 @@ use crate::{
     declaration::{
         ArcDecl, Declaration, FeatureDecl, NodeDecl, OfferDecl, PluginDecl, RequireDecl,
     },
+    deferred::{SoftirqSpec, TaskletSpec},
     device::{DeviceClassDecl, InterfaceSpec},
     file::FileSpec,
     host::{CallSpec, TimerSpec},
     layout::first_size,
     process::{DelayedEvent, ProcessSpec, Wait},
     root::Entry,
+    work::{WorkItemSpec, WorkQueueSpec},
 };
 
 /// A structure that says its size, and may be appended to.
@@ -42,6 +44,7 @@ macro_rules! grows {
 grows! {
     Entry Declaration PluginDecl NodeDecl ArcDecl FeatureDecl DeviceClassDecl CommandDecl OfferDecl RequireDecl
     InterfaceSpec<'_> FileSpec<'_> TimerSpec<'_> ProcessSpec<'_> CallSpec Wait DelayedEvent
+    SoftirqSpec<'_> TaskletSpec<'_> WorkQueueSpec<'_> WorkItemSpec<'_>
 }
 
 /// Why a structure cannot be read.

@@ -2,7 +2,8 @@
 //!
 //! The table holds what every plugin needs; the rest are services, looked up by name and version:
 //! `interface`, `graph`, `batch`, `buffer`, `timer`, `rpc`, `interrupt`, [`file`](crate::file),
-//! [`handoff`](crate::handoff), [`process`](crate::process).
+//! [`handoff`](crate::handoff), [`process`](crate::process), [`work`](crate::work), `softirq` and
+//! `tasklet` ([`deferred`](crate::deferred)).
 
 use core::ffi::c_void;
 
