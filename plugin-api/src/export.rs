@@ -58,7 +58,8 @@ macro_rules! __declare {
                     $name,
                     $detail,
                 );
-            static BODY: $body_type = $body;
+            static BODY: $crate::private::Recorded<$body_type> =
+                $crate::private::Recorded::new($body, &RECORD.head);
             #[$crate::linkme::distributed_slice($crate::private::DECLARATIONS)]
             #[linkme(crate = $crate::linkme)]
             static DECLARATION: $crate::abi::declaration::Declaration =
@@ -80,6 +81,7 @@ pub mod private {
         Head, Str,
         command::CommandDecl,
         declaration::{NodeDecl, PluginDecl},
+        descriptor::RecordHead,
         device::DeviceClassDecl,
     };
 
@@ -96,17 +98,32 @@ pub mod private {
     pub const HEADER: LibHeader =
         unsafe { LibHeader::from_constructor::<V1Ref>(constructor, CheckTypeLayout::Yes) };
 
+    /// A body with the record that speaks of the same thing. Where `#[used]` binds only the compiler
+    /// (rustc 1.85), the linker keeps a record because the body leads to it.
+    #[repr(C)]
+    #[derive(Debug)]
+    pub struct Recorded<B> {
+        body: B,
+        record: &'static RecordHead,
+    }
+
+    impl<B> Recorded<B> {
+        pub const fn new(body: B, record: &'static RecordHead) -> Self {
+            Self { body, record }
+        }
+    }
+
     pub const fn declaration<P: Plugin, B>(
         kind: &'static str,
         name: &'static str,
-        body: &'static B,
+        body: &'static Recorded<B>,
     ) -> Declaration {
         Declaration {
             head: Head::of::<Declaration>(),
             kind: Str::new(kind),
             plugin: Str::new(P::NAME),
             name: Str::new(name),
-            body: core::ptr::from_ref(body).cast::<c_void>(),
+            body: core::ptr::from_ref(body).cast::<c_void>(), // Whose first field is the body.
         }
     }
 

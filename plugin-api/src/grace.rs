@@ -142,6 +142,7 @@ mod tests {
                         1,
                         "a slot was emptied under a reader"
                     );
+                    reader.leave();
                 }
             }
         });

@@ -77,10 +77,13 @@ macro_rules! declare_plugin {
                     $crate::VERSION,
                     env!("CARGO_PKG_DESCRIPTION"),
                 );
-            static BODY: $crate::abi::declaration::PluginDecl =
-                $crate::private::plugin_decl::<$plugin>(
-                    env!("CARGO_PKG_VERSION"),
-                    env!("CARGO_PKG_DESCRIPTION"),
+            static BODY: $crate::private::Recorded<$crate::abi::declaration::PluginDecl> =
+                $crate::private::Recorded::new(
+                    $crate::private::plugin_decl::<$plugin>(
+                        env!("CARGO_PKG_VERSION"),
+                        env!("CARGO_PKG_DESCRIPTION"),
+                    ),
+                    &RECORD.head,
                 );
             #[$crate::linkme::distributed_slice($crate::private::DECLARATIONS)]
             #[linkme(crate = $crate::linkme)]

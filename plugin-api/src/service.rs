@@ -44,6 +44,10 @@ macro_rules! service {
             pub const NAME: &str = $name;
             /// Version of the service.
             pub const VERSION: &str = $version;
+            /// The functions as they stand in the table, each with its types.
+            pub const FUNCTIONS: &[&str] =
+                &[$(concat!(stringify!($function), "(", $(stringify!($type), ", ",)* ") -> ",
+                    stringify!($result))),+];
 
             /// The functions, as a plugin offers them.
             pub trait Provider: $crate::Plugin {
@@ -210,5 +214,36 @@ pub unsafe fn shim<P: Plugin, R: Debug>(
             Status::OK
         }
         Err(status) => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ethernet_types, ip4_fib};
+
+    /// What each version had stays where it is, and what is new comes after it, with the next minor
+    /// version of the service.
+    #[test]
+    fn the_tables_of_the_default_plugins_are_only_appended_to() {
+        for (version, functions, first) in [
+            (
+                ethernet_types::VERSION,
+                ethernet_types::FUNCTIONS,
+                &["register(u16, Str<'_>, ) -> u16"][..],
+            ),
+            (
+                ip4_fib::VERSION,
+                ip4_fib::FUNCTIONS,
+                &["add_route(u32, u32, u32, u32, ) -> u32", "remove_route(u32, u32, ) -> u32"],
+            ),
+        ] {
+            assert!(functions.starts_with(first), "{functions:?}: 1.0.0 was {first:?}");
+            let grown = functions.len() > first.len();
+            assert_eq!(
+                version != "1.0.0",
+                grown,
+                "a new function is a new minor version: {functions:?}"
+            );
+        }
     }
 }

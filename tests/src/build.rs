@@ -34,22 +34,26 @@ impl Build {
         let test = env::current_exe().expect("a process knows its executable");
         // target/PROFILE/deps/NAME
         let directory = test.ancestors().nth(2).expect("a test is in a build directory");
-        let profile = match directory.file_name().and_then(|name| name.to_str()) {
-            Some("debug") => "dev",
-            Some(name) => name,
-            None => panic!("{} is no profile's directory", directory.display()),
-        };
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--offline", "--profile", profile]);
+        let mut command = cargo_build(directory);
         command.args(["--package", "gristmill", "--package", "gristmill-millctl"]);
         command.args(["--package", "gristmill-*-so"]);
         command.args(["--package", "gristmill-tests", "--bins", "--lib", "--examples"]);
-        let target = directory.parent().expect("a profile has a directory around it");
-        command.arg("--target-dir").arg(target).current_dir(SOURCE);
+        command.current_dir(SOURCE);
         let status = command.status().expect("cargo runs, since it runs this test");
         assert!(status.success(), "{command:?}: {status}");
         Self { directory: directory.to_path_buf() }
+    }
+
+    /// Builds a package of another workspace beside all that, and gives the library of that name.
+    ///
+    /// # Panics
+    /// If it does not build.
+    pub fn of_workspace(&self, workspace: &Path, package: &str, library: &str) -> PathBuf {
+        let mut command = cargo_build(&self.directory);
+        command.args(["--locked", "--package", package]).current_dir(workspace);
+        let status = command.status().expect("cargo runs, since it runs this test");
+        assert!(status.success(), "{command:?} in {}: {status}", workspace.display());
+        self.directory.join(format!("lib{library}.so"))
     }
 
     /// Where everything is.
@@ -76,4 +80,20 @@ impl Build {
     pub fn fixture(&self, name: &str) -> PathBuf {
         self.directory.join(format!("examples/libfixture_{}_plugin.so", name.replace('-', "_")))
     }
+}
+
+/// The cargo that runs the tests, to build into a profile's directory.
+fn cargo_build(directory: &Path) -> Command {
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(name) => name,
+        None => panic!("{} is no profile's directory", directory.display()),
+    };
+    let target = directory.parent().expect("a profile has a directory around it");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--quiet", "--offline", "--profile", profile, "--target-dir"])
+        .arg(target);
+    command
 }

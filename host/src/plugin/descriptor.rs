@@ -1,18 +1,19 @@
 //! Reads what a plugin says of itself in the section `.gristmill`.
 
+mod record;
+
 use std::{collections::HashSet, mem::offset_of};
 
 use gristmill_abi::{
     ABI_MAJOR, ABI_MINOR,
-    descriptor::{FLAG_PANIC_UNWIND, MAGIC, NameRecord, PluginRecord, RecordHead, text},
-    layout::DIGEST,
+    descriptor::{FLAG_PANIC_UNWIND, NameRecord, PluginRecord},
+    layout::{digest, first_size},
 };
 use semver::{Version, VersionReq};
 
-use super::{fault::RecordFault, kind::Kind, name::is_kebab};
+use record::{Record, split};
 
-/// Most records in one file.
-const RECORDS_MAX: usize = 4096;
+use super::{fault::RecordFault, kind::Kind, name::is_kebab, table::own_version};
 
 /// A feature arc.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,11 +113,20 @@ impl Description {
 }
 
 /// How a plugin's ABI differs from the host's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AbiFault {
-    Major { found: u16 },
-    Minor { found: u16 },
-    Layout { found: u64 },
+    Major {
+        found: u16,
+    },
+    Minor {
+        found: u16,
+        /// What it has or wants that this host does not know.
+        lacking: Vec<String>,
+    },
+    Layout {
+        found: u64,
+        host: u64,
+    },
 }
 
 /// Why a section is no good.
@@ -143,11 +153,16 @@ pub(super) fn read(section: &[u8]) -> Result<Description, Fault> {
         0 => {}
         more => return Err(RecordFault::ManyPlugins { count: more + 1 }.into()),
     }
-    let mut description = read_plugin(plugin)?;
+    let mut description = read_plugin(plugin).map_err(|fault| match fault {
+        Fault::Abi(AbiFault::Minor { found, .. }) => {
+            Fault::Abi(AbiFault::Minor { found, lacking: lacking(&records) })
+        }
+        fault => fault,
+    })?;
     let mut seen = HashSet::new();
     for record in &records {
-        let kind =
-            Kind::of_record(record.number).ok_or(RecordFault::Kind { number: record.number })?;
+        let kind = Kind::of_record(record.number)
+            .ok_or_else(|| RecordFault::Kind { number: record.number, name: record.name() })?;
         if kind == Kind::Plugin {
             continue;
         }
@@ -159,99 +174,21 @@ pub(super) fn read(section: &[u8]) -> Result<Description, Fault> {
     Ok(description)
 }
 
-/// A record's bytes with its head.
-struct Record<'a> {
-    number: u16,
-    offset: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    fn check_size(&self, needed: usize) -> Result<(), RecordFault> {
-        if self.bytes.len() >= needed {
-            return Ok(());
+/// What a plugin of a newer ABI has and wants that this host does not have, as far as its records say.
+fn lacking(records: &[Record<'_>]) -> Vec<String> {
+    let missing = records.iter().filter_map(|record| match Kind::of_record(record.number) {
+        None => Some(format!("it has a record of kind {}, {:?}", record.number, record.name())),
+        Some(Kind::Require) => {
+            let (name, detail) = (record.name(), record.detail());
+            let range = VersionReq::parse(&detail).ok();
+            let has = own_version(&name).zip(range).is_some_and(|(own, range)| range.matches(&own));
+            (!has).then(|| {
+                format!("it requires {name:?} {detail}, which is no service of this host's own")
+            })
         }
-        let size = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
-        Err(RecordFault::Size { offset: self.offset, size })
-    }
-
-    /// Bytes at `offset`; the record's size has been checked.
-    fn field<const N: usize>(&self, offset: usize) -> [u8; N] {
-        *self.bytes[offset..].first_chunk().expect("the record has at least its known size")
-    }
-
-    /// The text in a zero-padded field. A text that was cut may have lost part of a character.
-    fn text(
-        &self,
-        kind: Kind,
-        field: &'static str,
-        offset: usize,
-        size: usize,
-    ) -> Result<&'a str, RecordFault> {
-        let bytes = &self.bytes[offset..offset + size];
-        let fault = RecordFault::Text { kind, field };
-        let Some(end) = bytes.iter().position(|&byte| byte == 0) else { return Err(fault) };
-        let (shown, padding) = bytes.split_at(end);
-        let shown = match std::str::from_utf8(shown) {
-            Err(cut) if cut.error_len().is_none() && padding.len() == 1 => {
-                &shown[..cut.valid_up_to()]
-            }
-            _ => shown,
-        };
-        match text(shown) {
-            Some(text)
-                if !text.chars().any(char::is_control) && padding.iter().all(|&byte| byte == 0) =>
-            {
-                Ok(text)
-            }
-            _ => Err(fault),
-        }
-    }
-}
-
-/// Finds the records: each at a multiple of 8 bytes, with nothing but zeros between.
-fn split(section: &[u8]) -> Result<Vec<Record<'_>>, RecordFault> {
-    let mut records = Vec::new();
-    let mut offset = 0;
-    while offset < section.len() {
-        let rest = &section[offset..];
-        let word = &rest[..rest.len().min(MAGIC.len())];
-        if word.iter().all(|&byte| byte == 0) {
-            offset += MAGIC.len();
-            continue;
-        }
-        check_magic(word, offset)?;
-        let Some(head) = rest.first_chunk::<{ size_of::<RecordHead>() }>() else {
-            return Err(RecordFault::Magic { offset });
-        };
-        let number = u16::from_ne_bytes([head[8], head[9]]);
-        let reserved = u16::from_ne_bytes([head[10], head[11]]);
-        let size = u32::from_ne_bytes([head[12], head[13], head[14], head[15]]);
-        let length = usize::try_from(size).unwrap_or(usize::MAX);
-        if length < head.len() || !length.is_multiple_of(8) || length > rest.len() || reserved != 0
-        {
-            return Err(RecordFault::Size { offset, size });
-        }
-        if records.len() == RECORDS_MAX {
-            return Err(RecordFault::TooMany { limit: RECORDS_MAX });
-        }
-        records.push(Record { number, offset, bytes: &rest[..length] });
-        offset += length;
-    }
-    Ok(records)
-}
-
-fn check_magic(word: &[u8], offset: usize) -> Result<(), RecordFault> {
-    if word == MAGIC {
-        return Ok(());
-    }
-    let (form, family) = MAGIC.split_last().expect("the magic is not empty");
-    match word.split_last() {
-        Some((found, start)) if start == family && found != form && found.is_ascii_digit() => {
-            Err(RecordFault::Form { form: char::from(*found) })
-        }
-        _ => Err(RecordFault::Magic { offset }),
-    }
+        Some(_) => None,
+    });
+    missing.collect()
 }
 
 /// Reads the plugin record; all other lists are still empty.
@@ -263,12 +200,13 @@ fn read_plugin(record: &Record<'_>) -> Result<Description, Fault> {
     }
     let minor = u16::from_ne_bytes(record.field(offset_of!(PluginRecord, abi_minor)));
     if minor > ABI_MINOR {
-        return Err(Fault::Abi(AbiFault::Minor { found: minor }));
+        return Err(Fault::Abi(AbiFault::Minor { found: minor, lacking: Vec::new() }));
     }
-    record.check_size(size_of::<PluginRecord>())?;
-    let digest = u64::from_ne_bytes(record.field(offset_of!(PluginRecord, layout_digest)));
-    if digest != DIGEST {
-        return Err(Fault::Abi(AbiFault::Layout { found: digest }));
+    record.check_size(const { first_size("PluginRecord") })?;
+    let layouts = u64::from_ne_bytes(record.field(offset_of!(PluginRecord, layout_digest)));
+    let host = digest(minor);
+    if layouts != host {
+        return Err(Fault::Abi(AbiFault::Layout { found: layouts, host }));
     }
     let flags = u32::from_ne_bytes(record.field(offset_of!(PluginRecord, flags)));
     let text = |field, offset, size| record.text(Kind::Plugin, field, offset, size);
@@ -295,7 +233,7 @@ fn read_plugin(record: &Record<'_>) -> Result<Description, Fault> {
 
 /// Reads any other record into its list; returns its name.
 fn read_name(kind: Kind, record: &Record<'_>, to: &mut Description) -> Result<String, RecordFault> {
-    record.check_size(size_of::<NameRecord>())?;
+    record.check_size(const { first_size("NameRecord") })?;
     let detail = record.text(kind, "detail", offset_of!(NameRecord, detail), 192)?;
     let name = record.text(kind, "name", offset_of!(NameRecord, name), 64)?;
     if kind == Kind::Command {

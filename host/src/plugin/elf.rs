@@ -6,7 +6,11 @@
 //! relocations: that takes a checksum.
 
 use abi_stable::library::LibHeader;
-use gristmill_abi::{descriptor::SECTION, root::ROOT_SYMBOL};
+use gristmill_abi::{
+    descriptor::SECTION,
+    grow::Grows,
+    root::{ENTRY_SYMBOL, Entry, ROOT_SYMBOL},
+};
 use object::{
     Endianness,
     elf::{
@@ -33,7 +37,8 @@ const HOST_MACHINE: (Machine, &str) =
 pub(super) struct SharedObject<'a> {
     /// The section `.gristmill`.
     pub(super) records: Option<&'a [u8]>,
-    /// Whether the root module's symbol is there, with room for the header it stands for.
+    /// Whether the symbol of a root module or of an entry in C is there, with room for what it
+    /// stands for.
     pub(super) exports_root: bool,
     /// Segments the linker will map.
     pub(super) loads: usize,
@@ -49,10 +54,17 @@ pub(super) fn check(bytes: &[u8]) -> Result<SharedObject<'_>, ElfFault> {
     elf_dynamic::check(&segments)?;
     let sections = sections(header, bytes)?;
     let records = records(header, sections, bytes)?;
-    let exports_root = root_symbol(header, bytes)?.is_some_and(|address| {
-        segments.covers(address, size_of::<LibHeader>() as u64)
-            && address.is_multiple_of(align_of::<LibHeader>() as u64)
-    });
+    let [module, entry] = [ROOT_SYMBOL, ENTRY_SYMBOL].map(|name| symbol(header, bytes, name));
+    let has_room = |address: Option<u64>, size: usize, align: usize| {
+        address.is_some_and(|address| {
+            segments.covers(address, size as u64) && address.is_multiple_of(align as u64)
+        })
+    };
+    let exports_root = match module? {
+        // The host looks for the module first.
+        Some(address) => has_room(Some(address), size_of::<LibHeader>(), align_of::<LibHeader>()),
+        None => has_room(entry?, Entry::FIRST_SIZE, align_of::<Entry>()),
+    };
     Ok(SharedObject { records, exports_root, loads: segments.loads.len() })
 }
 
@@ -163,14 +175,14 @@ fn records<'a>(
     Ok(found)
 }
 
-/// Address of the root module's symbol, if it is defined.
-fn root_symbol(header: &Header, bytes: &[u8]) -> Result<Option<u64>, ElfFault> {
+/// Address of a dynamic symbol, if it is defined.
+fn symbol(header: &Header, bytes: &[u8], name: &str) -> Result<Option<u64>, ElfFault> {
     let damaged = |_| ElfFault::Damaged { what: "its dynamic symbols cannot be read" };
     let sections = header.sections(ENDIAN, bytes).map_err(damaged)?;
     let symbols = sections.symbols(ENDIAN, bytes, SHT_DYNSYM).map_err(damaged)?;
-    let root = symbols.iter().find(|symbol| {
+    let found = symbols.iter().find(|symbol| {
         symbol.st_shndx(ENDIAN) != SHN_UNDEF
-            && symbol.name(ENDIAN, symbols.strings()) == Ok(ROOT_SYMBOL.as_bytes())
+            && symbol.name(ENDIAN, symbols.strings()) == Ok(name.as_bytes())
     });
-    Ok(root.map(|symbol| symbol.st_value(ENDIAN)))
+    Ok(found.map(|symbol| symbol.st_value(ENDIAN)))
 }

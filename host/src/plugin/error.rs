@@ -156,7 +156,7 @@ pub enum LoadError {
     #[error(
         "{}: needs plugin ABI {major}.{found}, this host has {major}.{host} and lacks {}: \
          update the host, or rebuild the plugin against plugin-api {major}.{host}",
-        path.display(), lacking(*major, *host, *found)
+        path.display(), versions(*major, *host, *found, lacking)
     )]
     AbiMinor {
         /// The file.
@@ -167,6 +167,8 @@ pub enum LoadError {
         found: u16,
         /// The host's.
         host: u16,
+        /// What the plugin's records have and require that this host does not know, each in words.
+        lacking: Vec<String>,
     },
     /// Built against other layouts of the same ABI.
     #[error(
@@ -195,7 +197,7 @@ pub enum LoadError {
     /// Its code exports no root module.
     #[error(
         "{}: exports no root module: it needs `export_plugin!` once, in the crate that makes the \
-         shared object",
+         shared object, or `gristmill_plugin_entry` if it is in C",
         path.display()
     )]
     NoRoot {
@@ -270,13 +272,15 @@ fn list(places: &[PathBuf]) -> String {
     places.join(", ")
 }
 
-fn lacking(major: u16, host: u16, found: u16) -> String {
+/// The versions between the host's and the plugin's, and what of them the plugin's records show.
+fn versions(major: u16, host: u16, found: u16, lacking: &[String]) -> String {
     let first = host.saturating_add(1);
-    if first >= found {
+    let versions = if first >= found {
         format!("{major}.{found}")
     } else {
         format!("{major}.{first} to {major}.{found}")
-    }
+    };
+    if lacking.is_empty() { versions } else { format!("{versions} ({})", lacking.join("; ")) }
 }
 
 /// Who could change a plugin's file behind the host's back.

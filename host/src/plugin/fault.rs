@@ -126,10 +126,14 @@ pub enum RecordFault {
         size: u32,
     },
     /// A kind of record this host does not know.
-    #[error("has a record of kind {number}, which this host does not know: update the host")]
+    #[error(
+        "has a record of kind {number}, {name:?}, which this host does not know: update the host"
+    )]
     Kind {
         /// The kind.
         number: u16,
+        /// What stands where records have their name.
+        name: String,
     },
     /// A text field with something else in it.
     #[error("has a {kind} record whose {field} is not zero-padded plain text: rebuild it")]

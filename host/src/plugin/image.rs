@@ -22,14 +22,14 @@ use std::{
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
 use gristmill_abi::{
     host::HostTable,
-    root::{ROOT_SYMBOL, V1Ref},
+    root::{ENTRY_SYMBOL, Entry, ROOT_SYMBOL},
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
 
 use super::{
     declarations::Declarations, error::LoadError, inspect::Inspected, maps::MapUsage, place::Place,
-    private_copy::PrivateCopy, raw_declaration,
+    private_copy::PrivateCopy, raw_declaration, root::Root,
 };
 
 /// Everything that was ever mapped.
@@ -204,37 +204,54 @@ impl Known {
         copy: Option<PrivateCopy>,
     ) -> Result<Image, LoadError> {
         let path = plugin.path().to_path_buf();
-        let refused = |path: &Path, error: &LibraryError| LoadError::Root {
-            path: path.to_path_buf(),
-            summary: summary(error),
-            detail: error.to_string(),
-        };
-        // SAFETY: a symbol of this name is an `abi_stable` header by contract, which was compared
-        // with ours before anything else of it is used; the inspector saw that there is room.
-        let symbol = unsafe { self.library.get::<AbiHeaderRef>(ROOT_SYMBOL) };
-        let Ok(symbol) = symbol else { return Err(LoadError::NoRoot { path }) };
-        let header: &LibHeader = symbol.upgrade().map_err(|error| refused(&path, &error))?;
-        if header.layout().is_none() {
-            let summary = "it hides its layout: build it without unsafe_no_layout_constant";
-            return Err(LoadError::Root {
-                path,
-                summary: summary.to_owned(),
-                detail: summary.to_owned(),
-            });
-        }
-        let root: V1Ref = header.init_root_module().map_err(|error| refused(&path, &error))?;
+        let root = self.root(&path)?;
         if !self.is_initialized {
-            let status = (root.initialize())(std::ptr::from_ref(host_table).cast());
+            let status = root.initialize(host_table);
             if status != 0 {
                 return Err(LoadError::Initialize { path, status });
             }
             self.is_initialized = true;
         }
-        let sdk_version = (root.sdk_version())().as_str().to_owned();
+        let sdk_version =
+            root.sdk_version().unwrap_or_else(|| plugin.description().sdk_version.to_string());
         let declarations = raw_declaration::read_all(root)
             .and_then(|declared| Declarations::new(declared, plugin.description()))
             .map_err(|fault| LoadError::Declaration { path, fault })?;
         Ok(Image { declarations, sdk_version, number, copy })
+    }
+
+    /// Finds where to enter the image.
+    fn root(&self, path: &Path) -> Result<Root, LoadError> {
+        // SAFETY: a symbol of this name is an `abi_stable` header by contract, which is compared
+        // with ours before anything else of it is used; the inspector saw that there is room.
+        let symbol = unsafe { self.library.get::<AbiHeaderRef>(ROOT_SYMBOL) };
+        let Ok(symbol) = symbol else { return self.entry(path) };
+        let refused = |error: &LibraryError| LoadError::Root {
+            path: path.to_path_buf(),
+            summary: summary(error),
+            detail: error.to_string(),
+        };
+        let header: &LibHeader = symbol.upgrade().map_err(|error| refused(&error))?;
+        if header.layout().is_none() {
+            let summary = "it hides its layout: build it without unsafe_no_layout_constant";
+            return Err(LoadError::Root {
+                path: path.to_path_buf(),
+                summary: summary.to_owned(),
+                detail: summary.to_owned(),
+            });
+        }
+        header.init_root_module().map(Root::Module).map_err(|error| refused(&error))
+    }
+
+    /// The entry of a plugin in C.
+    fn entry(&self, path: &Path) -> Result<Root, LoadError> {
+        let path = path.to_path_buf();
+        // SAFETY: a symbol of this name is an `Entry` by contract, and it is only looked at here.
+        let symbol = unsafe { self.library.get::<*const Entry>(ENTRY_SYMBOL) };
+        let Ok(entry) = symbol else { return Err(LoadError::NoRoot { path }) };
+        // SAFETY: it begins with a head, the inspector saw that there is room, and it is static.
+        let found = unsafe { raw_declaration::read_entry(*entry) };
+        found.map(Root::Entry).map_err(|fault| LoadError::Declaration { path, fault })
     }
 }
 

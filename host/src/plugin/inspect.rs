@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gristmill_abi::{ABI_MAJOR, ABI_MINOR, layout::DIGEST};
+use gristmill_abi::{ABI_MAJOR, ABI_MINOR};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
 use super::{
@@ -157,10 +157,10 @@ pub fn inspect_bytes(path: &Path, bytes: Vec<u8>, options: &Trust) -> Result<Ins
 fn abi_error(path: PathBuf, fault: AbiFault) -> LoadError {
     match fault {
         AbiFault::Major { found } => LoadError::AbiMajor { path, found, host: ABI_MAJOR },
-        AbiFault::Minor { found } => {
-            LoadError::AbiMinor { path, major: ABI_MAJOR, found, host: ABI_MINOR }
+        AbiFault::Minor { found, lacking } => {
+            LoadError::AbiMinor { path, major: ABI_MAJOR, found, host: ABI_MINOR, lacking }
         }
-        AbiFault::Layout { found } => LoadError::Layout { path, found, host: DIGEST },
+        AbiFault::Layout { found, host } => LoadError::Layout { path, found, host },
     }
 }
 

@@ -28,6 +28,7 @@ mod place;
 mod private_copy;
 mod raw_declaration;
 pub mod registry;
+mod root;
 mod search;
 pub mod services;
 pub mod slots;

@@ -4,37 +4,34 @@
 //! it that Rust takes to be valid have been looked at as numbers.
 #![expect(unsafe_code, reason = "pointers into a plugin's image, typed by its declarations")]
 
-use std::{
-    ffi::c_void,
-    mem::{MaybeUninit, offset_of},
-};
+use std::{ffi::c_void, mem::offset_of};
 
 use gristmill_abi::{
-    ABI_MAJOR, Head, List,
+    ABI_MAJOR, List,
     command::CommandDecl,
     declaration::{
-        ArcDecl, Declaration, FeatureDecl, NODE_DECL_SIZE_1_0, NodeDecl, OfferDecl, PluginDecl,
-        RequireDecl, Variant,
+        ArcDecl, Declaration, FeatureDecl, NodeDecl, OfferDecl, PluginDecl, RequireDecl, Variant,
     },
     device::DeviceClassDecl,
-    root::V1Ref,
+    grow::{self, Grows, HeadFault},
+    root::{ENTRY_SYMBOL, Entry},
 };
 
 use super::{
     declarations::{Body, Declared},
     fault::DeclarationFault,
     kind::Kind,
+    root::Root,
 };
 
 /// Most declarations of one plugin.
 const DECLARATIONS_MAX: usize = 4096;
 
 /// Reads every declaration of an image.
-pub(super) fn read_all(root: V1Ref) -> Result<Vec<Declared>, DeclarationFault> {
-    let declaration = root.declaration();
+pub(super) fn read_all(root: Root) -> Result<Vec<Declared>, DeclarationFault> {
     let mut all = Vec::new();
     for index in 0_u32.. {
-        let pointer = declaration(index).cast::<Declaration>();
+        let pointer = root.declaration(index);
         if pointer.is_null() {
             break;
         }
@@ -47,10 +44,10 @@ pub(super) fn read_all(root: V1Ref) -> Result<Vec<Declared>, DeclarationFault> {
 }
 
 fn read_one(place: &str, pointer: *const Declaration) -> Result<Declared, DeclarationFault> {
-    check_head(place, "declaration", pointer, size_of::<Declaration>())?;
     // SAFETY: the root module answers with null or a declaration that lives as long as its image,
-    // which is for ever; its size was checked, and every bit pattern of its fields is valid.
-    let declaration = unsafe { pointer.read() };
+    // which is for ever; every bit pattern of its fields is valid.
+    let read = unsafe { grow::read(pointer) };
+    let declaration = read.map_err(|fault| refused(place, "declaration", fault))?;
     let name = declaration.name.as_str().to_owned();
     if name.is_empty() {
         return Err(DeclarationFault::Missing { name: place.to_owned(), what: "name" });
@@ -76,58 +73,40 @@ fn read_one(place: &str, pointer: *const Declaration) -> Result<Declared, Declar
     Ok(Declared { plugin, name, body })
 }
 
-/// Checks that a pointer can lead to a `T` and that the structure there is at least as large as a `T`
-/// has to be; its size.
-fn check_head<T>(
-    name: &str,
-    what: &'static str,
-    pointer: *const T,
-    least: usize,
-) -> Result<usize, DeclarationFault> {
-    if pointer.is_null() || !pointer.is_aligned() {
-        return Err(DeclarationFault::Missing { name: name.to_owned(), what });
+/// What a structure's head is refused for, with the name of the declaration.
+fn refused(name: &str, what: &'static str, fault: HeadFault) -> DeclarationFault {
+    let name = name.to_owned();
+    match fault {
+        HeadFault::Major(found) => DeclarationFault::Major { name, what, found, host: ABI_MAJOR },
+        HeadFault::Small { found, needed } => DeclarationFault::Small { name, what, found, needed },
+        _ => DeclarationFault::Missing { name, what },
     }
-    // SAFETY: the pointer is aligned, and what a plugin declares begins with a head.
-    let head = unsafe { pointer.cast::<Head>().read() };
-    if head.abi_major != ABI_MAJOR {
-        let name = name.to_owned();
-        return Err(DeclarationFault::Major { name, what, found: head.abi_major, host: ABI_MAJOR });
-    }
-    let needed = u32::try_from(least).expect("declarations are a few hundred bytes");
-    if head.struct_size < needed {
-        let name = name.to_owned();
-        return Err(DeclarationFault::Small { name, what, found: head.struct_size, needed });
-    }
-    Ok(head.struct_size as usize)
 }
 
 /// The body of a declaration, valid whatever bytes it has once its functions are not null.
 ///
 /// # Safety
-/// Every field but those at `FUNCTIONS` is valid for every bit pattern, and what follows the first
-/// `LEAST` bytes is valid if it is all zeros.
-unsafe trait Table: Copy {
+/// Every field but those at `FUNCTIONS`, which the structure always had, is valid for every bit pattern.
+unsafe trait Table: Grows {
     /// Offsets of fields that are function pointers.
     const FUNCTIONS: &'static [usize];
-    /// Bytes that one has at least: what was appended later may be missing.
-    const LEAST: usize = size_of::<Self>();
 }
 
 macro_rules! tables {
-    ($($body:ty $(, $least:ident)?: $($function:ident)*;)*) => {$(
+    ($($body:ty: $($function:ident)*;)*) => {$(
         // SAFETY: the fields named are its only function pointers, but for optional ones; the rest
         // are numbers, and text and lists, which are a raw pointer and a length. Optional functions
         // and those are valid if they are zeros.
         unsafe impl Table for $body {
             const FUNCTIONS: &'static [usize] = &[$(offset_of!($body, $function)),*];
-            $(const LEAST: usize = $least;)?
         }
     )*};
 }
 
 tables! {
+    Entry: declaration initialize;
     PluginDecl: create start stop notify destroy;
-    NodeDecl, NODE_DECL_SIZE_1_0: create destroy;
+    NodeDecl: create destroy;
     ArcDecl: ;
     FeatureDecl: ;
     DeviceClassDecl: rx tx set_admin destroy;
@@ -142,22 +121,26 @@ fn read_body<T: Table>(
     body: *const c_void,
 ) -> Result<T, DeclarationFault> {
     let body = body.cast::<T>();
-    let size = check_head(name, what, body, T::LEAST)?;
+    // SAFETY: what a declaration leads to begins with a head.
+    unsafe { grow::check(body) }.map_err(|fault| refused(name, what, fault))?;
     for &offset in T::FUNCTIONS {
         let field = body.cast::<usize>().wrapping_byte_add(offset);
-        // SAFETY: the field is one of the first `LEAST` bytes of a `T`, which are there.
+        // SAFETY: the body has at least the size that a `T` had first, and the field is in that.
         let function = unsafe { field.read() };
         if function == 0 {
             return Err(DeclarationFault::Missing { name: name.to_owned(), what: "function" });
         }
     }
-    let mut read = MaybeUninit::<T>::zeroed();
-    let (from, to) = (body.cast::<u8>(), read.as_mut_ptr().cast::<u8>());
-    let there = if size < size_of::<T>() { T::LEAST } else { size_of::<T>() };
-    // SAFETY: so many bytes are there, and there is room for as many.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, there) };
-    // SAFETY: it lives for ever, its functions are not null, and what is missing is zeros.
-    Ok(unsafe { read.assume_init() })
+    // SAFETY: it is a `T` as far as its size goes, lives for ever, and its functions are not null.
+    unsafe { grow::read(body) }.map_err(|fault| refused(name, what, fault))
+}
+
+/// The entry of a plugin in C.
+///
+/// # Safety
+/// `entry` begins with a head, and leads to as many bytes as that says, for ever.
+pub(super) unsafe fn read_entry(entry: *const Entry) -> Result<Entry, DeclarationFault> {
+    read_body(ENTRY_SYMBOL, "Entry", entry.cast())
 }
 
 /// Looks for null entries before anyone takes the list for one of functions.

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use gristmill_abi::declaration::{OfferDecl, ServiceRef};
+use gristmill_abi::{
+    ABI_MAJOR, ABI_MINOR,
+    declaration::{OfferDecl, ServiceRef},
+};
 use semver::{Version, VersionReq};
 
-use super::generation::Generation;
+use super::{generation::Generation, table::own_version};
 use crate::graph::Owner;
 
 /// Why a service was not found.
@@ -23,17 +26,25 @@ pub enum ServiceError {
         /// What is wrong with it.
         source: semver::Error,
     },
-    /// No plugin offers it.
-    #[error("no plugin offers the service {0:?}: load one that does first")]
-    Unknown(String),
-    /// A plugin offers it in another version.
+    /// Nobody offers it.
+    #[error(
+        "neither this host, of plugin ABI {ABI_MAJOR}.{ABI_MINOR}, nor a plugin offers the service \
+         {name:?} {range}: load a plugin that does, or update the host"
+    )]
+    Unknown {
+        /// Name of the service.
+        name: String,
+        /// What was asked for.
+        range: String,
+    },
+    /// It is offered in another version.
     #[error("service {name} is needed in version {range}, and {provider} offers {version}")]
     Version {
         /// Name of the service.
         name: String,
         /// What was asked for.
         range: String,
-        /// The plugin.
+        /// The plugin, or the host.
         provider: String,
         /// What it offers.
         version: Version,
@@ -99,12 +110,15 @@ impl Services {
         Ok(())
     }
 
-    /// Checks that a service is offered in a range.
+    /// Checks that a service is offered in a range, by the host or by a plugin.
     ///
     /// # Errors
     /// If it is not.
     pub fn check(&self, name: &str, range: &str) -> Result<(), ServiceError> {
-        self.select(name, range).map(|_| ())
+        match own_version(name) {
+            Some(version) => fits(name, range, "this host", &version),
+            None => self.select(name, range).map(|_| ()),
+        }
     }
 
     /// The service, for a call.
@@ -120,22 +134,13 @@ impl Services {
     }
 
     fn select(&self, name: &str, range: &str) -> Result<&Offer, ServiceError> {
-        let wanted = VersionReq::parse(range).map_err(|source| ServiceError::Range {
-            name: name.to_owned(),
-            range: range.to_owned(),
-            source,
-        })?;
         let found = self.offers.iter().find(|offer| offer.name == name);
-        let offer = found.ok_or_else(|| ServiceError::Unknown(name.to_owned()))?;
-        if wanted.matches(&offer.version) {
-            return Ok(offer);
-        }
-        Err(ServiceError::Version {
+        let offer = found.ok_or_else(|| ServiceError::Unknown {
             name: name.to_owned(),
             range: range.to_owned(),
-            provider: offer.generation.name.clone(),
-            version: offer.version.clone(),
-        })
+        })?;
+        fits(name, range, &offer.generation.name, &offer.version)?;
+        Ok(offer)
     }
 
     /// Services of `owner`.
@@ -157,5 +162,49 @@ impl Services {
     pub fn remove_owner(&mut self, owner: Owner) {
         self.offers.retain(|offer| offer.generation.owner != owner);
         self.required.retain(|(_, user)| user.owner != owner);
+    }
+}
+
+/// Checks the version of a service that is there.
+pub(super) fn fits(
+    name: &str,
+    range: &str,
+    provider: &str,
+    version: &Version,
+) -> Result<(), ServiceError> {
+    let (name, range) = (name.to_owned(), range.to_owned());
+    match VersionReq::parse(&range) {
+        Err(source) => Err(ServiceError::Range { name, range, source }),
+        Ok(wanted) if wanted.matches(version) => Ok(()),
+        Ok(_) => {
+            let (provider, version) = (provider.to_owned(), version.clone());
+            Err(ServiceError::Version { name, range, provider, version })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_may_require_the_hosts_own_services_in_the_versions_that_they_have() {
+        let services = Services::default();
+        assert!(services.check("timer", "^1").is_ok());
+        let error = services.check("timer", "^1.1").unwrap_err().to_string();
+        assert_eq!(error, "service timer is needed in version ^1.1, and this host offers 1.0.0");
+        let error = services.check("timer", "yes").unwrap_err().to_string();
+        assert_eq!(error, "service timer: \"yes\" is no range of versions");
+    }
+
+    #[test]
+    fn a_service_that_nobody_offers_is_named_with_the_version_and_the_hosts_own() {
+        let error = Services::default().check("later", "^1.2").unwrap_err().to_string();
+        let abi = format!("of plugin ABI {ABI_MAJOR}.{ABI_MINOR}");
+        assert!(error.contains(&abi), "{error}");
+        assert!(
+            error.contains("offers the service \"later\" ^1.2: load a plugin that does"),
+            "{error}"
+        );
     }
 }

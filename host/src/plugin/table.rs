@@ -28,10 +28,12 @@ use gristmill_abi::{
     ErrorText, Head, Status, Str,
     declaration::{PluginHandle, ServiceRef},
     frame::{NodeRuntime, ThreadCtx},
+    grow::{self, Grows},
     host::{HostTable, log_level},
 };
-use semver::{Version, VersionReq};
+use semver::Version;
 
+use super::services::{ServiceError, fits};
 use crate::{
     engine::Thread,
     graph::{NodeIndex, Owner},
@@ -39,9 +41,6 @@ use crate::{
     log::Level,
     process::Hold,
 };
-
-/// Version of the host's own services.
-const SERVICE_VERSION: Version = Version::new(1, 0, 0);
 
 /// The table of `host`.
 pub fn host_table(host: &'static Host) -> &'static HostTable {
@@ -85,6 +84,17 @@ unsafe fn answer<E: std::fmt::Display>(
         error.set(&text);
     }
     status
+}
+
+/// What a plugin passes, as far as it knows the structure; the rest is 0.
+///
+/// # Safety
+/// `from` is null or leads to a `T` of the plugin's version of the ABI; `error` is null or has room.
+unsafe fn passed<T: Grows>(from: *const T, error: *mut ErrorText) -> Result<T, Status> {
+    // SAFETY: by the caller's promise.
+    let read = unsafe { grow::read(from) };
+    // SAFETY: by the caller's promise.
+    read.map_err(|fault| unsafe { answer(error, || Err::<(), _>(fault)) })
 }
 
 /// The host behind a table or a service's context.
@@ -133,43 +143,48 @@ unsafe extern "C" fn service(
         let host = unsafe { host_of(shared) };
         let (name, range) = (name.as_str(), range.as_str());
         let service = match own_service(name) {
-            Some(table) => {
-                let wanted = VersionReq::parse(range).map_err(|error| error.to_string())?;
-                if !wanted.matches(&SERVICE_VERSION) {
-                    return Err(format!("the host offers {name} in version {SERVICE_VERSION}"));
-                }
+            Some((version, table)) => {
+                fits(name, range, "this host", &version)?;
                 ServiceRef { table, context: shared.cast_mut() }
             }
-            None => host.services.lock().find(name, range).map_err(|error| error.to_string())?,
+            None => host.services.lock().find(name, range)?,
         };
         // SAFETY: the plugin passes room for it.
         unsafe { found.write(service) };
-        Ok(())
+        Ok::<_, ServiceError>(())
     };
     // SAFETY: the plugin passes room for an error.
     unsafe { answer(error, find) }
 }
 
-fn own_service(name: &str) -> Option<*const c_void> {
-    match name {
-        "interface" => Some((&raw const interface::SERVICE).cast()),
-        "graph" => Some((&raw const graph::SERVICE).cast()),
-        "batch" => Some((&raw const graph::BATCH_SERVICE).cast()),
-        "buffer" => Some((&raw const graph::BUFFER_SERVICE).cast()),
-        "file" => Some((&raw const file::SERVICE).cast()),
-        "handoff" => Some((&raw const handoff::SERVICE).cast()),
-        "interrupt" => Some((&raw const interrupt::SERVICE).cast()),
-        "process" => Some((&raw const process::SERVICE).cast()),
-        "rpc" => Some((&raw const rpc::SERVICE).cast()),
-        "softirq" => Some((&raw const softirq::SERVICE).cast()),
-        "tasklet" => Some((&raw const tasklet::SERVICE).cast()),
-        "timer" => Some((&raw const timer::SERVICE).cast()),
-        "work" => Some((&raw const work::SERVICE).cast()),
-        "log" => Some((&raw const log::SERVICE).cast()),
-        "config" => Some((&raw const log::CONFIG_SERVICE).cast()),
-        "trace" => Some((&raw const trace::SERVICE).cast()),
-        _ => None,
-    }
+/// The version in which this host itself offers a service. What is appended to a service's table
+/// raises its minor number, so that a plugin can ask for it.
+pub(super) fn own_version(name: &str) -> Option<Version> {
+    own_service(name).map(|(version, _)| version)
+}
+
+fn own_service(name: &str) -> Option<(Version, *const c_void)> {
+    const FIRST: Version = Version::new(1, 0, 0);
+    let table = match name {
+        "interface" => (&raw const interface::SERVICE).cast(),
+        "graph" => (&raw const graph::SERVICE).cast(),
+        "batch" => (&raw const graph::BATCH_SERVICE).cast(),
+        "buffer" => (&raw const graph::BUFFER_SERVICE).cast(),
+        "file" => (&raw const file::SERVICE).cast(),
+        "handoff" => (&raw const handoff::SERVICE).cast(),
+        "interrupt" => (&raw const interrupt::SERVICE).cast(),
+        "process" => (&raw const process::SERVICE).cast(),
+        "rpc" => (&raw const rpc::SERVICE).cast(),
+        "softirq" => (&raw const softirq::SERVICE).cast(),
+        "tasklet" => (&raw const tasklet::SERVICE).cast(),
+        "timer" => (&raw const timer::SERVICE).cast(),
+        "work" => (&raw const work::SERVICE).cast(),
+        "log" => (&raw const log::SERVICE).cast(),
+        "config" => (&raw const log::CONFIG_SERVICE).cast(),
+        "trace" => (&raw const trace::SERVICE).cast(),
+        _ => return None,
+    };
+    Some((FIRST, table))
 }
 
 unsafe extern "C" fn buffer_alloc(ctx: *mut ThreadCtx, indices: *mut u32, n: u32) -> u32 {

@@ -107,25 +107,7 @@ impl Header {
 }
 
 const _: () = {
-    use core::mem::offset_of;
     assert!(size_of::<Header>() == LINE);
-    assert!(offset_of!(Header, data_off) == 0);
-    assert!(offset_of!(Header, len) == 2);
-    assert!(offset_of!(Header, flags) == 4);
-    assert!(offset_of!(Header, next_buffer) == 8);
-    assert!(offset_of!(Header, chain_len) == 12);
-    assert!(offset_of!(Header, ref_count) == 16);
-    assert!(offset_of!(Header, error) == 18);
-    assert!(offset_of!(Header, trace) == 20);
-    assert!(offset_of!(Header, rx_interface) == 24);
-    assert!(offset_of!(Header, tx_interface) == 28);
-    assert!(offset_of!(Header, flow_hash) == 32);
-    assert!(offset_of!(Header, l2_off) == 36);
-    assert!(offset_of!(Header, l3_off) == 38);
-    assert!(offset_of!(Header, l4_off) == 40);
-    assert!(offset_of!(Header, arc_position) == 42);
-    assert!(offset_of!(Header, adjacency) == 44);
-    assert!(offset_of!(Header, scratch) == 48);
     assert!(STRIDE % LINE == 0);
     assert!((STRIDE / LINE) % 2 == 1);
     assert!(HEADER + HEADROOM + DATA <= STRIDE);

@@ -189,13 +189,10 @@ pub struct NodeDecl {
     pub create: unsafe extern "C" fn(plugin: Opaque, thread: u32, error: *mut ErrorText) -> Opaque,
     /// Ends an instance.
     pub destroy: unsafe extern "C" fn(instance: Opaque) -> Status,
-    /// Writes its trace records for people; they are shown in hexadecimal where there is none. Not in
-    /// a declaration of [`NODE_DECL_SIZE_1_0`] bytes.
+    /// Writes its trace records for people; they are shown in hexadecimal where there is none. Since
+    /// ABI 1.1.
     pub format_trace: Option<FormatTraceFn>,
 }
-
-/// Bytes of a [`NodeDecl`] before `format_trace` was appended: a host takes one of this size.
-pub const NODE_DECL_SIZE_1_0: usize = core::mem::offset_of!(NodeDecl, format_trace);
 
 /// A feature arc: an out-arc that other plugins' nodes may be put on.
 #[repr(C)]

@@ -105,23 +105,3 @@ pub struct NodeRuntime {
     /// Reserved, 0.
     pub reserved: u64,
 }
-
-const _: () = {
-    use core::mem::offset_of;
-    assert!(size_of::<Frame>() == 56);
-    assert!(offset_of!(Frame, n) == 0);
-    assert!(offset_of!(Frame, indices) == 8);
-    assert!(offset_of!(Frame, nexts) == 16);
-    assert!(offset_of!(Frame, aux) == 24);
-    assert!(offset_of!(Frame, bytes) == 32);
-    assert!(offset_of!(ThreadCtx, thread_index) == 8);
-    assert!(offset_of!(ThreadCtx, now_ns) == 16);
-    assert!(offset_of!(ThreadCtx, buffer_base) == 24);
-    assert!(offset_of!(ThreadCtx, host) == 32);
-    assert!(offset_of!(NodeRuntime, node_index) == 8);
-    assert!(offset_of!(NodeRuntime, n_nexts) == 12);
-    assert!(offset_of!(NodeRuntime, state) == 16);
-    assert!(offset_of!(NodeRuntime, counters) == 24);
-    assert!(offset_of!(NodeRuntime, n_counters) == 32);
-    assert!(offset_of!(NodeRuntime, wake_at_ns) == 40);
-};

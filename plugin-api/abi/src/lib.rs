@@ -18,6 +18,7 @@ pub mod descriptor;
 pub mod device;
 pub mod file;
 pub mod frame;
+pub mod grow;
 pub mod handoff;
 pub mod host;
 pub mod layout;
@@ -33,7 +34,7 @@ pub use text::{ErrorText, List, Status, Str};
 /// Major version of the ABI; a plugin of another major is refused.
 pub const ABI_MAJOR: u16 = 1;
 /// Minor version of the ABI; a plugin that needs a higher one is refused.
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 
 /// First fields of every structure that may grow.
 #[repr(C)]

@@ -6,9 +6,9 @@ use core::{ffi::c_void, fmt, marker::PhantomData};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Str<'a> {
-    ptr: *const u8,
-    len: usize,
-    life: PhantomData<&'a str>,
+    pub(crate) ptr: *const u8,
+    pub(crate) len: usize,
+    pub(crate) life: PhantomData<&'a str>,
 }
 
 // SAFETY: a `Str` is a `&str` in a fixed layout.
@@ -57,9 +57,9 @@ impl fmt::Display for Str<'_> {
 /// A borrowed slice.
 #[repr(C)]
 pub struct List<'a, T> {
-    ptr: *const T,
-    len: usize,
-    life: PhantomData<&'a [T]>,
+    pub(crate) ptr: *const T,
+    pub(crate) len: usize,
+    pub(crate) life: PhantomData<&'a [T]>,
 }
 
 impl<T> Clone for List<'_, T> {
@@ -123,8 +123,8 @@ impl Status {
 /// Room for an error's text, owned by the caller.
 #[repr(C)]
 pub struct ErrorText {
-    len: u32,
-    bytes: [u8; 508],
+    pub(crate) len: u32,
+    pub(crate) bytes: [u8; 508],
 }
 
 impl ErrorText {

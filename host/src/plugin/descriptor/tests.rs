@@ -1,4 +1,9 @@
-use super::*;
+use gristmill_abi::{
+    descriptor::{MAGIC, PluginRecord},
+    layout::DIGEST,
+};
+
+use super::{record::RECORDS_MAX, *};
 
 /// The bytes of a plugin record, as `plugin-api` would leave them.
 fn plugin(name: &str) -> Vec<u8> {
@@ -128,7 +133,7 @@ fn a_detail_that_was_cut_within_a_character_loses_that_character() {
 fn unknown_kinds_and_duplicates_are_refused() {
     assert_eq!(
         fault_of(named(9, "p-gizmo", "")),
-        "has a record of kind 9, which this host does not know: update the host"
+        "has a record of kind 9, \"p-gizmo\", which this host does not know: update the host"
     );
     assert_eq!(
         fault(&[plugin("p"), named(2, "p-a", ""), named(2, "p-a", "")].concat()),
@@ -142,7 +147,26 @@ fn unknown_kinds_and_duplicates_are_refused() {
 fn a_newer_abi_is_named_before_the_kinds_it_brought() {
     let mut newer = plugin("p");
     newer[18] = 1;
-    assert_eq!(fault(&[named(9, "p-gizmo", ""), newer].concat()), "Minor { found: 1 }");
+    let records = [
+        named(9, "p-gizmo", ""),
+        newer,
+        named(2, "p-node", ""),
+        named(8, "timer", "^1"),
+        named(8, "timer", "^1.7"),
+        named(8, "trace", "^1"),
+    ];
+    let Fault::Abi(AbiFault::Minor { found: 1, lacking }) = read(&records.concat()).unwrap_err()
+    else {
+        panic!("the version comes first");
+    };
+    assert_eq!(
+        lacking,
+        [
+            "it has a record of kind 9, \"p-gizmo\"",
+            "it requires \"timer\" ^1.7, which is no service of this host's own",
+            "it requires \"trace\" ^1, which is no service of this host's own",
+        ]
+    );
 }
 
 #[test]

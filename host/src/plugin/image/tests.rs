@@ -13,6 +13,7 @@ use gristmill_abi::{
     ErrorText, Head, Status, Str,
     declaration::{PluginHandle, ServiceRef},
     frame::{NodeRuntime, ThreadCtx},
+    root::V1Ref,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -204,7 +205,7 @@ fn a_plugin_is_mapped_from_sealed_memory_where_no_directory_will_do() {
 #[test]
 fn what_is_wrong_with_a_declaration_is_said_by_name() {
     let (_base, images) = images();
-    let needed = gristmill_abi::declaration::NODE_DECL_SIZE_1_0;
+    let needed = <gristmill_abi::declaration::NodeDecl as gristmill_abi::grow::Grows>::FIRST_SIZE;
     for (fault, expected) in [
         (b'I', "its image refused the host's table (status 7)".to_owned()),
         (b'P', "its root module does not fit: it panicked".to_owned()),

@@ -351,3 +351,109 @@ fn headers_that_contradict_each_other_are_refused() {
     }
     assert!(error(endless).contains("its dynamic section has no end"));
 }
+
+/// Where an object's headers say that something begins or ends, and the headers' own ends.
+fn boundaries(bytes: &[u8]) -> Vec<usize> {
+    let half = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+    let mut all = vec![4, 16, 64];
+    for (table, count, size, offset, length) in
+        [(word(bytes, 32), half(56), 56, 8, 32), (word(bytes, 40), half(60), 64, 24, 32)]
+    {
+        for header in (0..count).map(|index| table + index * size) {
+            let begin = word(bytes, header + offset);
+            all.extend([header, header + size, begin, begin + word(bytes, header + length)]);
+        }
+    }
+    all.retain(|&at| at <= bytes.len());
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Damages a plugin somewhere, in a way that depends on the seed alone; where its headers are, mostly.
+fn damage(plugin: &[u8], boundaries: &[usize], random: &mut Random) -> Vec<u8> {
+    let mut bytes = plugin.to_vec();
+    let records = plugin.windows(8).position(|window| window == MAGIC).unwrap();
+    for _ in 0..=random.below(3) {
+        let (segments, sections) = (word(plugin, 32), word(plugin, 40));
+        let near = boundaries[random.below(boundaries.len())];
+        let (at, value) = match random.below(8) {
+            // A word of a header: an offset, an address, a size; 0, a place in the file, or anything.
+            0 => (segments + 8 * random.below(7 * 12), near),
+            1 => (sections + 8 * random.below(8 * 40), near),
+            2 => (segments + 8 * random.below(7 * 12), usize::MAX - random.below(9)),
+            3 => (sections + 8 * random.below(8 * 40), random.below(1 << 30) << random.below(34)),
+            4 => (8 * random.below(8), near),
+            // A byte of the records, of what begins somewhere, or of anything.
+            5 => (records + random.below(1000), usize::MAX),
+            6 => (near + random.below(32), usize::MAX),
+            _ => (random.below(plugin.len()), usize::MAX),
+        };
+        if at + 8 > bytes.len() {
+            continue;
+        }
+        if value == usize::MAX {
+            bytes[at] ^= 1 << random.below(8);
+        } else {
+            put(&mut bytes, at, &value.to_le_bytes());
+        }
+    }
+    if random.below(4) == 0 {
+        bytes.truncate(
+            (boundaries[random.below(boundaries.len())] + random.below(3)).saturating_sub(1),
+        );
+    }
+    bytes
+}
+
+/// The digest that a file's own section has, by a reader of its own: the first plugin record.
+fn digest_of(plugin: &Inspected) -> u64 {
+    let elf = elf::check(plugin.bytes()).unwrap();
+    let records = elf.records.unwrap();
+    let head = [&MAGIC[..], &[1, 0]].concat();
+    let at = (0..records.len()).step_by(8).find(|&at| records[at..].starts_with(&head)).unwrap();
+    u64::from_le_bytes(*records[at + 24..].first_chunk().unwrap())
+}
+
+#[test]
+fn twenty_thousand_damaged_plugins_are_refused_in_one_line_or_fit_this_host() {
+    // Without its debug information, of which the inspector reads nothing.
+    let directory = tempdir().unwrap();
+    let stripped = directory.path().join("null.so");
+    let done = std::process::Command::new("strip").arg("-o").arg(&stripped).arg(null()).status();
+    let Ok(true) = done.map(|status| status.success()) else {
+        return testing::skip("strip is not installed: apt-get install binutils");
+    };
+    let plugin = fs::read(stripped).unwrap();
+    inspect_bytes(Path::new("p.so"), plugin.clone(), &ANYONES).unwrap();
+    let boundaries = boundaries(&plugin);
+    assert!(boundaries.len() > 50, "{boundaries:?}");
+
+    let mut cases: Vec<Vec<u8>> = Vec::new();
+    for &cut in &boundaries {
+        cases.extend(
+            [cut.saturating_sub(1), cut, cut + 1].map(|at| plugin[..at.min(plugin.len())].to_vec()),
+        );
+    }
+    let (mut accepted, mut refused, cut) = (0_u32, 0_u32, cases.len() as u64);
+    for seed in 0..20_000_u64 {
+        let case = cases.pop().unwrap_or_else(|| {
+            damage(&plugin, &boundaries, &mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
+        });
+        let whole = case.len() == plugin.len();
+        match inspect_bytes(Path::new("p.so"), case, &ANYONES) {
+            Ok(fits) => {
+                accepted += 1;
+                assert!(whole, "seed {seed}: a file that was cut off");
+                let host = gristmill_abi::layout::digest(fits.description().abi.1);
+                assert_eq!(digest_of(&fits), host, "seed {seed}: other layouts");
+            }
+            Err(fault) => {
+                refused += 1;
+                let text = fault.to_string();
+                assert!(!text.contains(char::is_control), "seed {seed}: {text:?}");
+            }
+        }
+    }
+    assert!(cut > 150 && accepted > 1000 && refused > 5000, "{cut} {accepted} {refused}");
+}

@@ -10,7 +10,7 @@ use gristmill_abi::{
 use plugin_api::Interest;
 use rustix::io::Errno;
 
-use super::{answer, guard, host_of};
+use super::{answer, guard, host_of, passed};
 use crate::{
     engine::files::{Called, FileEvent, FileFunctions, FileId, FileSpec, Files},
     graph::Owner,
@@ -106,15 +106,18 @@ unsafe extern "C" fn add(
     id: *mut u64,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let watch = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         if spec.fd < 0 {
             return Err(FileError::Number(spec.fd));
         }
-        let &AbiSpec { data, read, write, error, closed, .. } = spec;
+        let AbiSpec { data, read, write, error, closed, .. } = spec;
         let own = FileSpec {
             name: spec.name.as_str().to_owned(),
             owner: Owner(plugin),

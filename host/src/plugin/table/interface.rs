@@ -9,7 +9,7 @@ use gristmill_abi::{
     host::InterfaceService,
 };
 
-use super::{answer, guard, host_of};
+use super::{answer, guard, host_of, passed};
 use crate::{
     device::{Interface, InterfaceError, NewInterface},
     graph::Owner,
@@ -33,11 +33,14 @@ unsafe extern "C" fn create(
     index: *mut u32,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let made = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         let new = NewInterface {
             name: spec.name.as_str().to_owned(),
             class: spec.class.as_str().to_owned(),

@@ -11,7 +11,7 @@ use gristmill_abi::{
     },
 };
 
-use super::{answer, guard, host_of};
+use super::{answer, guard, host_of, passed};
 use crate::{
     graph::Owner,
     host::Host,
@@ -111,11 +111,14 @@ unsafe extern "C" fn create(
     process: *mut ProcessHandle,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let make = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         if !host.processes.is_here() {
             return Err(ProcessError::Thread);
         }
@@ -142,7 +145,7 @@ unsafe extern "C" fn create(
             restart,
             watchdog: if spec.watchdog_ns == 0 { WATCHDOG } else { Nanos(spec.watchdog_ns) },
         };
-        let &ProcessSpec { entry, data, drop, .. } = spec;
+        let ProcessSpec { entry, data, drop, .. } = spec;
         let made = host.processes.spawn(own, Box::new(PluginBody { entry, data, drop }));
         // SAFETY: the plugin passes room for it.
         unsafe { process.write(handle(made)) };
@@ -171,21 +174,28 @@ unsafe extern "C" fn current(context: *mut c_void) -> ProcessHandle {
 unsafe extern "C" fn wait(context: *mut c_void, wait: *mut Wait, error: *mut ErrorText) -> Status {
     // SAFETY: the plugin passes the context it was given.
     let host: &Host = unsafe { host_of(context) };
-    // SAFETY: the plugin passes a request, which is its own until this returns.
-    let wait = unsafe { &mut *wait };
-    let events = if wait.flags & WAIT_EVENT != 0 { wait.events } else { 0 };
-    let timeout = (wait.flags & WAIT_CLOCK != 0).then_some(Nanos(wait.timeout_ns));
+    // SAFETY: the plugin passes a request, and room for an error, or null.
+    let asked = match unsafe { passed(wait.cast_const(), error) } {
+        Ok(asked) => asked,
+        Err(status) => return status,
+    };
+    let events = if asked.flags & WAIT_EVENT != 0 { asked.events } else { 0 };
+    let timeout = (asked.flags & WAIT_CLOCK != 0).then_some(Nanos(asked.timeout_ns));
     // SAFETY: with the flag the plugin passes a reference that it holds.
-    let end_of = (wait.flags & WAIT_END != 0).then(|| unsafe { process_of(wait.process) });
+    let end_of = (asked.flags & WAIT_END != 0).then(|| unsafe { process_of(asked.process) });
     // Nothing is held here, and nothing of ours panics on the way: the process may be suspended.
     match host.processes.wait(Request { events, timeout, end_of }) {
         Ok(woken) => {
             let flag = |on, flag| if on { flag } else { 0 };
-            wait.woken = flag(woken.events != 0, WAIT_EVENT)
+            let what = flag(woken.events != 0, WAIT_EVENT)
                 | flag(woken.clock, WAIT_CLOCK)
                 | flag(woken.end, WAIT_END);
-            wait.events = woken.events;
-            wait.timeout_ns = woken.left.0;
+            // SAFETY: the request is the plugin's own until this returns, and has these three fields.
+            unsafe { (*wait).woken = what };
+            // SAFETY: as above.
+            unsafe { (*wait).events = woken.events };
+            // SAFETY: as above.
+            unsafe { (*wait).timeout_ns = woken.left.0 };
             Status::OK
         }
         Err(WaitError::Cancelled) => Status::CANCELLED,
@@ -221,12 +231,15 @@ unsafe extern "C" fn signal_later(
     id: *mut u64,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes an event, and room for an error.
+    let event = match unsafe { passed(event, error) } {
+        Ok(event) => event,
+        Err(status) => return status,
+    };
     let put_off = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes an event.
-        let event = unsafe { &*event };
-        let &DelayedEvent { process, events, delay_ns, .. } = event;
+        let DelayedEvent { process, events, delay_ns, .. } = event;
         if !host.processes.is_here() {
             return Err(ProcessError::Thread);
         }
@@ -237,7 +250,7 @@ unsafe extern "C" fn signal_later(
             return Err(ProcessError::Unloading);
         }
         // SAFETY: the plugin's own; what is left of it when its generation ends is taken back.
-        let deliver = Deliver::Plugin(unsafe { PluginDeliver::of(event) });
+        let deliver = Deliver::Plugin(unsafe { PluginDeliver::of(&event) });
         // SAFETY: the plugin passes a reference that it holds.
         let process = unsafe { process_of(process) };
         let later = Later { process, owner: Owner(plugin), events, deliver };

@@ -11,7 +11,7 @@ use gristmill_abi::{
     },
 };
 
-use super::{guard, host_of};
+use super::{guard, host_of, passed};
 use crate::{
     engine::rpc::{Call, Reason, Refused},
     graph::Owner,
@@ -26,13 +26,16 @@ unsafe extern "C" fn call(
     spec: *const CallSpec,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a call, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     guard(|| {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
         // SAFETY: the plugin passes room for an error.
         let error = unsafe { &mut *error };
-        // SAFETY: the plugin passes a call.
-        let spec = unsafe { &*spec };
         if spec.size as usize > CALL_ARGUMENTS {
             error.set(&format!("{} bytes of arguments are too many", spec.size));
             return Status::FAILED;

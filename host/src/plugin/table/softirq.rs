@@ -9,7 +9,7 @@ use gristmill_abi::{
     host::ALL_THREADS,
 };
 
-use super::{answer, guard, host_of};
+use super::{answer, guard, host_of, passed};
 use crate::{
     deferred::softirq::On,
     engine::watchdog::{self, Job},
@@ -35,11 +35,14 @@ unsafe extern "C" fn open(
     number: *mut u32,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let open = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         let owner = (Owner(plugin), &*host.owner_name(Owner(plugin)));
         let wanted = Some(spec.number).filter(|&number| number != SOFTIRQ_ANY);
         let action = (spec.function, spec.data);

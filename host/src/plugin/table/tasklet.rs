@@ -10,7 +10,7 @@ use gristmill_abi::{
     },
 };
 
-use super::{answer, guard, host_of, softirq::on};
+use super::{answer, guard, host_of, passed, softirq::on};
 use crate::{
     deferred::{
         WaitError,
@@ -38,11 +38,14 @@ unsafe extern "C" fn create(
     tasklet: *mut TaskletHandle,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let make = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         let owner = Owner(plugin);
         let made = host.tasklets.create(tasklet::TaskletSpec {
             name: spec.name.as_str().to_owned(),

@@ -10,7 +10,7 @@ use gristmill_abi::{
 
 use plugin_api::ThreadIndex;
 
-use super::{answer, guard, host_of};
+use super::{answer, guard, host_of, passed};
 use crate::{
     graph::Owner,
     host::{Host, current_thread},
@@ -108,11 +108,14 @@ unsafe extern "C" fn create(
     timer: *mut TimerHandle,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let make = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         let mut made = Timer::new(HostTimer {
             owner: Owner(plugin),
             plugin: host.owner_name(Owner(plugin)),

@@ -12,7 +12,7 @@ use gristmill_abi::{
     },
 };
 
-use super::{answer, guard, host_of};
+use super::{answer, guard, host_of, passed};
 use crate::{
     deferred::work::{Item, Kind, Queue, QueueSpec, Queued, Work, WorkError},
     graph::Owner,
@@ -132,11 +132,14 @@ unsafe extern "C" fn create_queue(
     queue: *mut WorkQueueHandle,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let make = || {
         // SAFETY: the plugin passes the context it was given.
         let host = unsafe { host_of(context) };
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         let kind = match spec.kind {
             WORK_UNBOUND => Kind::Unbound,
             WORK_ORDERED => Kind::Ordered,
@@ -187,14 +190,17 @@ unsafe extern "C" fn create_item(
     item: *mut WorkItemHandle,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let make = || {
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         // SAFETY: the plugin passes a queue of its own.
         let queue = unsafe { queue_of(queue) };
         let thread = (spec.thread != WORK_ANY_THREAD).then_some(spec.thread);
         let made = queue
-            .item_of(spec.name.as_str(), thread, Box::new(PluginWork::of(spec)))
+            .item_of(spec.name.as_str(), thread, Box::new(PluginWork::of(&spec)))
             .map_err(given_back)?;
         // SAFETY: the plugin passes room for it.
         unsafe { item.write(Box::into_raw(Box::new(made)).cast_const().cast()) };
@@ -322,14 +328,17 @@ unsafe extern "C" fn call(
     spec: *const WorkItemSpec<'_>,
     error: *mut ErrorText,
 ) -> Status {
+    // SAFETY: the plugin passes a specification, and room for an error.
+    let spec = match unsafe { passed(spec, error) } {
+        Ok(spec) => spec,
+        Err(status) => return status,
+    };
     let mut status = Status::FAILED;
     let queue_it = || {
-        // SAFETY: the plugin passes a specification.
-        let spec = unsafe { &*spec };
         // SAFETY: the plugin passes a queue of its own.
         let queue = unsafe { queue_of(queue) };
         let thread = (spec.thread != WORK_ANY_THREAD).then_some(spec.thread);
-        let work = Box::new(PluginWork::of(spec));
+        let work = Box::new(PluginWork::of(&spec));
         let queued = queue.run_work(spec.name.as_str(), thread, work).map_err(given_back);
         if let Err(error) = &queued {
             status = match error {
