@@ -236,7 +236,7 @@ impl<W> Core<W> {
         of.pending += 1;
         if of.active < of.max_active {
             of.active += 1;
-            return if self.line_up(item) { self.demand(pool) } else { Wake::Nobody };
+            return if self.line_up(item) { self.demand_more(pool) } else { Wake::Nobody };
         }
         own.place = Place::Inactive;
         of.inactive.push_back(&mut self.items, item);
@@ -348,10 +348,11 @@ impl<W> Core<W> {
         panicked: bool,
     ) -> (Option<W>, Option<usize>) {
         let Job { item, queue, work } = job;
-        self.release(thread);
         let own = self.items.at(item);
         let run = own.run.take().expect("it ran");
         let took = now.since(run.began);
+        self.release(thread, took);
+        let own = self.items.at(item);
         own.runs += 1;
         own.panics += u64::from(panicked);
         own.longest = own.longest.max(took);

@@ -77,7 +77,7 @@ impl Shared {
             if job.is_none() {
                 state.core.rest(own);
             }
-            let more = state.core.demand(pool);
+            let more = state.core.demand_more(pool);
             let other = ready_in.filter(|&other| other != pool);
             let other = other.map_or(Wake::Nobody, |other| state.core.demand(other));
             let is_ending = state.ending;

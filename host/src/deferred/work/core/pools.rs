@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{Core, Key, List, Slab};
-use crate::deferred::work::parker::Parker;
+use crate::{deferred::work::parker::Parker, time::Nanos};
+
+/// Items that take as long are worth waking a thread for, which takes about as long itself.
+const LONG: Nanos = Nanos::from_micros(10);
+/// So many in line are, however short.
+const MANY: usize = 64;
 
 /// The threads of one kind of queues, or of the queues bound to one forwarding thread.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(in super::super) struct Pool {
     idle: Vec<Key>,
     /// Threads on their way, each for an item.
     waking: usize,
+    /// Nanoseconds that its items take, the last ones most.
+    usual: u64,
     /// It has all the threads that it may have, and more to do; told.
     pub(in super::super) exhausted: bool,
     /// A thread could not be started; told.
@@ -90,6 +97,7 @@ impl Pool {
             ready: List::default(),
             idle: Vec::new(),
             waking: 0,
+            usual: LONG.0,
             exhausted: false,
             starved: false,
         }
@@ -158,6 +166,18 @@ impl<W> Core<W> {
             }
         }
         if std::mem::replace(&mut self.watching, true) { Wake::Nobody } else { Wake::Supervisor }
+    }
+
+    /// As [`demand`](Self::demand), where a thread of the pool is awake that will look for more: short
+    /// items are left to it, and to the supervisor, in case it does not come.
+    pub(in super::super) fn demand_more(&mut self, pool: usize) -> Wake {
+        let of = &self.pools[pool];
+        let is_little = of.usual < LONG.0 && of.ready.len() < MANY;
+        if of.running == of.blocked || !is_little {
+            return self.demand(pool);
+        }
+        let is_watched = !of.has_backlog() || std::mem::replace(&mut self.watching, true);
+        if is_watched { Wake::Nobody } else { Wake::Supervisor }
     }
 
     /// All who are to be woken so that items are taken, of all pools; others are to be started.
@@ -236,13 +256,14 @@ impl<W> Core<W> {
     }
 
     /// A thread does not run its item any more.
-    pub(super) fn release(&mut self, thread: Key) {
+    pub(super) fn release(&mut self, thread: Key, took: Nanos) {
         let own = self.threads.at(thread);
         own.state = ThreadState::Between;
         let blocked = std::mem::take(&mut own.blocked);
         let of = &mut self.pools[own.pool];
         of.running -= 1;
         of.blocked -= usize::from(blocked);
+        of.usual = (of.usual * 7 + took.0) / 8;
     }
 
     /// Whom to look at: threads that run, of pools with items in line. `None`, and looking is over,
