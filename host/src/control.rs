@@ -110,7 +110,8 @@ impl Control {
             }
             self.revoke(owner);
             let runs_on = !self.host.work.running_of(owner).is_empty();
-            if !self.host.grace.flush(self.host) || self.host.grace.is_kept(owner) || runs_on {
+            if !self.host.grace.flush(self.host, owner) || self.host.grace.is_kept(owner) || runs_on
+            {
                 std::mem::forget(loaded); // What runs on may use it until the very end.
                 continue;
             }

@@ -85,12 +85,22 @@ impl fmt::Debug for Reclaim {
     }
 }
 
+/// What a grace period is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// What runs at the end of a turn: a thread that was given up comes to none any more.
+    Turns,
+    /// What nodes read: such a thread may be reading it still.
+    Nodes,
+}
+
 /// Threads, and the turn each was at when the grace period began.
 struct Turns(Vec<(Arc<ThreadShared>, u64)>);
 
 impl Turns {
-    /// Begins a grace period: all threads but the calling one, which is in no node.
-    fn now(host: &Host) -> Self {
+    /// Begins a grace period: all threads but the calling one, which is in no node; those that were
+    /// given up too, where it is for what nodes read.
+    fn now(host: &Host, of: Of) -> Self {
         let fenced = membarrier(MembarrierCommand::RegisterPrivateExpedited)
             .and_then(|()| membarrier(MembarrierCommand::PrivateExpedited))
             .or_else(|_| membarrier(MembarrierCommand::Global));
@@ -98,12 +108,14 @@ impl Turns {
             // Without it a thread's fence may be as late as its store is: far less than a turn.
             host.log.warn("rcu", format!("threads cannot be fenced: {error}"));
         }
-        let mut exiles = host.grace.exiles.lock();
-        exiles.retain(|thread| !thread.ended.load(Ordering::Acquire));
         let mut threads = host.threads();
         let own = current_thread();
         threads.retain(|thread| own.is_none_or(|own| own.0 != thread.index) && thread.is_running());
-        threads.extend(exiles.iter().cloned());
+        if of == Of::Nodes {
+            let mut exiles = host.grace.exiles.lock();
+            exiles.retain(|thread| !thread.ended.load(Ordering::Acquire));
+            threads.extend(exiles.iter().cloned());
+        }
         let turn = |thread: Arc<ThreadShared>| {
             let turn = thread.turns.load(Ordering::Acquire);
             (thread, turn)
@@ -186,8 +198,8 @@ impl Reclaim {
     ///
     /// # Errors
     /// The index of a thread that does not.
-    pub(super) fn wait(&self, host: &Host) -> Result<(), u32> {
-        let (turns, began, mut spins) = (Turns::now(host), host.now(), 0);
+    pub(super) fn wait(&self, host: &Host, of: Of) -> Result<(), u32> {
+        let (turns, began, mut spins) = (Turns::now(host, of), host.now(), 0);
         while let Some(late) = turns.first() {
             if host.now().since(began) > PATIENCE {
                 return Err(late);
@@ -203,7 +215,7 @@ impl Reclaim {
         let mut state = self.state.lock();
         if state.current.is_none() && !state.next.is_empty() {
             let next = mem::take(&mut state.next);
-            state.current = Some((Turns::now(host), next));
+            state.current = Some((Turns::now(host, Of::Nodes), next));
         }
         if let Some((turns, current)) = state.current.take() {
             if turns.first().is_some() {
@@ -224,16 +236,20 @@ impl Reclaim {
         }
     }
 
-    /// Calls all that waits, having waited as long as it takes; whether all was called. Main, outside
-    /// of nodes.
-    pub fn flush(&self, host: &Host) -> bool {
+    /// Calls all that waits for an owner, having waited as long as it takes; whether all was called.
+    /// Main, outside of nodes.
+    pub fn flush(&self, host: &Host, owner: Owner) -> bool {
+        let is_own = |callback: &Callback| callback.owner == owner;
         let waiting = {
             let mut state = self.state.lock();
-            let mut waiting = state.current.take().map(|(_, current)| current).unwrap_or_default();
-            waiting.append(&mut state.next);
-            waiting
+            if !state.all().any(is_own) {
+                return true;
+            }
+            let current = state.current.take().map(|(_, current)| current).unwrap_or_default();
+            let next = mem::take(&mut state.next);
+            current.into_iter().chain(next).collect::<Vec<_>>()
         };
-        let is_over = waiting.is_empty() || self.wait(host).is_ok();
+        let is_over = waiting.is_empty() || self.wait(host, Of::Nodes).is_ok();
         let mut state = self.state.lock();
         if is_over {
             state.due.extend(waiting);
@@ -244,7 +260,7 @@ impl Reclaim {
         while !self.state.lock().due.is_empty() {
             self.advance(host, usize::MAX);
         }
-        self.state.lock().is_empty()
+        self.of(owner) == 0
     }
 }
 

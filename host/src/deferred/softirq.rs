@@ -281,7 +281,7 @@ impl Host {
             host.softirqs.release(number);
         };
         let waited = self.may_wait_for_deferred().and_then(|()| {
-            self.grace.wait(self).map_err(|thread| {
+            self.grace.wait(self, grace::Of::Turns).map_err(|thread| {
                 self.grace.keep(owner); // What it has stays.
                 WaitError::Late { what: format!("softirq {number}, or a node, on thread {thread}") }
             })

@@ -255,7 +255,7 @@ impl Control {
     /// may use it for ever, though they never run again, and what runs at the end of a turn may be on
     /// a thread that does not come back.
     fn keep_what_is_used(&mut self, generation: &Arc<Generation>) {
-        let grace_is_over = self.host.grace.flush(self.host);
+        let grace_is_over = self.host.grace.flush(self.host, generation.owner);
         let parked = self.host.processes.parked(generation.owner);
         let stuck = self.host.work.running_of(generation.owner).len();
         let is_kept = !grace_is_over || self.host.grace.is_kept(generation.owner);

@@ -165,8 +165,8 @@ impl Tasklet {
     /// enabled as often.
     ///
     /// # Errors
-    /// If this thread cannot wait: it forwards packets, or this is its function. It is disabled all
-    /// the same.
+    /// If this thread cannot wait (it forwards packets, or this is its function), or has waited for a
+    /// second. It is disabled all the same.
     pub fn disable(&self) -> Result<(), Error> {
         self.disable_with(1)
     }
@@ -197,8 +197,8 @@ impl Tasklet {
     /// Ends it for good, scheduled or not, and waits until it does not run.
     ///
     /// # Errors
-    /// If this thread cannot wait: it forwards packets, or this is its function. It does not begin
-    /// again all the same.
+    /// If this thread cannot wait (it forwards packets, or this is its function), or has waited for a
+    /// second. It does not begin again all the same.
     pub fn kill(&self) -> Result<(), Error> {
         let mut error = ErrorText::new();
         // SAFETY: the handle is good until `drop`.
