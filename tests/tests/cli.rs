@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 22] = [
+const CALLS: [(&str, &str); 23] = [
     ("clear barrier", "clear barrier"),
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
@@ -24,6 +24,7 @@ const CALLS: [(&str, &str); 22] = [
     ("plugin unload", "plugin unload pcap"),
     ("q", "q"),
     ("quit", "quit"),
+    ("resolve", "resolve localhost"),
     ("set interface feature", "set interface feature null7 fixture-tally arc fixture-tally"),
     ("set interface rx-mode", "set interface rx-mode generator0 polling"),
     ("set interface rx-placement", "set interface rx-placement generator0 queue 0 main"),
