@@ -3,7 +3,7 @@
 //! In the order a plugin travels: [`SearchPath`] finds its file by name, [`inspect`] reads and
 //! checks the bytes before any of their code runs, [`Images`] maps a private copy of those bytes,
 //! asks the root module for [`Declarations`] and holds them against what the file said of itself;
-//! [`lifecycle`] makes a [`generation`](generation::Generation) of it and splices its nodes into the
+//! [`load`] makes a [`generation`](generation::Generation) of it and splices its nodes into the
 //! running graph; [`registry`] knows all that it registered and takes it away again.
 
 pub mod classes;
@@ -21,6 +21,7 @@ mod inspect;
 mod kind;
 pub mod lifecycle;
 pub mod listeners;
+pub mod load;
 mod maps;
 mod name;
 mod ownership;

@@ -4,7 +4,7 @@ use super::{reads, writes};
 use crate::{
     cli::{Answer, Call, Cell, Column, CommandError, Table},
     control::Control,
-    plugin::lifecycle::{Draining, LoadReport},
+    plugin::{lifecycle::Draining, load::LoadReport},
     time::Nanos,
 };
 
