@@ -9,6 +9,7 @@ mod cycles;
 mod device;
 mod namespace;
 mod pool;
+mod work;
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ use crate::{
     plugin::make,
 };
 
-/// A host with which plugins can be made in tests; of its services it has `handoff` alone, with main
-/// and three workers.
+/// A host with which plugins can be made in tests; of its services it has two: `handoff`, with main and
+/// three workers, and `work`, with a thread for each queue, without delays.
 pub fn host() -> Host {
     export::attach(host_table());
     Host::new(0)

@@ -16,6 +16,7 @@ use gristmill_abi::{
     host::HostTable,
 };
 
+use super::work;
 use crate::{Error, Packet};
 
 /// Threads that a node on the bench can hand packets to: main and three workers.
@@ -98,8 +99,12 @@ unsafe extern "C" fn service(
     found: *mut ServiceRef,
     error: *mut ErrorText,
 ) -> Status {
-    if name.as_str() == "handoff" {
-        let table = (&raw const HANDOFF).cast();
+    let table: *const c_void = match name.as_str() {
+        "handoff" => (&raw const HANDOFF).cast(),
+        "work" => (&raw const work::SERVICE).cast(),
+        _ => core::ptr::null(),
+    };
+    if !table.is_null() {
         // SAFETY: the caller passes room for it.
         unsafe { found.write(ServiceRef { table, context: core::ptr::null_mut() }) };
         return Status::OK;
