@@ -1,9 +1,14 @@
-//! A plugin's load: inspect, map, prepare, splice, start.
+//! A plugin's load: inspect, copy, map, prepare, splice, start.
+//!
+//! ```text
+//! main ─ LoadRequest ─▶ work thread: inspect, copy ─ LoadReady ─▶ main: map, prepare, splice, start
+//! ```
+//! Where nobody can wait (at the start, in a script) main does the work thread's part too.
 
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use gristmill_abi::declaration::{ArcDecl, FeatureDecl, NodeDecl, node_flag};
@@ -13,10 +18,12 @@ use super::{
     LoadError,
     classes::Class,
     command::command,
+    copies::{Copied, Copies},
     declarations::Declarations,
     generation::{Generation, PluginMaker},
-    inspect::{Inspected, Ownership, inspect},
+    inspect::{Ownership, Trust, inspect},
     lifecycle::Loaded,
+    search::SearchPath,
 };
 use crate::{
     control::Control,
@@ -30,7 +37,7 @@ use crate::{
         arc::{Enabled, Feature, FeatureArc},
         node::Code,
     },
-    host::GraphError,
+    host::{GraphError, Host},
     log::Level,
     time::Nanos,
 };
@@ -40,11 +47,11 @@ use crate::{
 pub struct LoadReport {
     /// Name of the plugin.
     pub name: String,
-    /// From the file to running.
+    /// From the request to running, with the time that others had main in between.
     pub total: Nanos,
     /// Reading and checking the file.
     pub inspect: Nanos,
-    /// Mapping it and reading its declarations.
+    /// Copying it, mapping the copy and reading its declarations.
     pub map: Nanos,
     /// Creating its state and, while everything ran, the new runtimes.
     pub prepare: Nanos,
@@ -52,9 +59,61 @@ pub struct LoadReport {
     pub pause: Pause,
 }
 
+/// A load before anything is known of the file.
+#[derive(Debug)]
+pub struct LoadRequest {
+    wanted: String,
+    file: Option<OwnedFd>,
+    search: SearchPath,
+    trust: Trust,
+    copies: Arc<Copies>,
+    host: &'static Host,
+    began: Nanos,
+}
+
+/// A load whose file was read, checked and copied: all that it takes from here on is main.
+///
+/// Where it is not loaded after all, leave it to a thread that may block: to drop it removes the copy.
+#[derive(Debug)]
+pub struct LoadReady {
+    wanted: String,
+    copied: Copied,
+    began: Nanos,
+    inspect: Nanos,
+    copy: Nanos,
+}
+
+impl LoadRequest {
+    /// Finds the file, reads, checks and copies it. Any thread that may block.
+    ///
+    /// # Errors
+    /// [`LoadError`] for all that can be known to be wrong without running any of its code.
+    pub fn read(self) -> Result<LoadReady, LoadError> {
+        let Self { wanted, file, search, mut trust, copies, host, began } = self;
+        let by_name = !wanted.contains('/');
+        let path = if by_name { search.find(&wanted)? } else { PathBuf::from(&wanted) };
+        if by_name && search.is_beside_executable(&path) {
+            trust.ownership = Ownership::Unchecked; // Who owns that directory owns the host.
+        }
+        let opened_at = host.now();
+        let inspected = inspect(&path, file, &trust)?;
+        let inspected_at = host.now();
+        let copied = copies.copy(&inspected)?;
+        let inspect = inspected_at.since(opened_at);
+        Ok(LoadReady { wanted, copied, began, inspect, copy: host.now().since(inspected_at) })
+    }
+}
+
+impl LoadReady {
+    /// Whether its copy is still there.
+    pub fn has_copy(&self) -> bool {
+        self.copied.copy.is_some()
+    }
+}
+
 impl Control {
     /// Loads a plugin by name, or by path where `wanted` has a slash; `file` is the file itself
-    /// where the caller opened it.
+    /// where the caller opened it. Main stands still meanwhile.
     ///
     /// # Errors
     /// [`LoadError`]; nothing of it stays behind.
@@ -63,27 +122,41 @@ impl Control {
         wanted: &str,
         file: Option<OwnedFd>,
     ) -> Result<LoadReport, LoadError> {
-        let longest = Some(watchdog::LOAD);
-        let job = Job { what: "load of", name: wanted, owner: Owner::HOST, longest };
-        watchdog::job(&job, || self.load(wanted, file))
+        let mut ready = watchdog::job(&job(wanted), || self.request_load(wanted, file).read())?;
+        self.finish_load(&mut ready)
     }
 
-    fn load(&mut self, wanted: &str, file: Option<OwnedFd>) -> Result<LoadReport, LoadError> {
-        let by_name = !wanted.contains('/');
-        let path = if by_name { self.search.find(wanted)? } else { PathBuf::from(wanted) };
-        let mut trust = self.trust;
-        if by_name && self.search.is_beside_executable(&path) {
-            trust.ownership = Ownership::Unchecked; // Who owns that directory owns the host.
+    /// Begins a load: what is to be [read](LoadRequest::read) then, here or elsewhere.
+    pub fn request_load(&self, wanted: &str, file: Option<OwnedFd>) -> LoadRequest {
+        LoadRequest {
+            wanted: wanted.to_owned(),
+            file,
+            search: self.search.clone(),
+            trust: self.trust,
+            copies: Arc::clone(self.images.copies()),
+            host: self.host,
+            began: self.host.now(),
         }
-        let began = self.host.now();
-        let inspected = inspect(&path, file, &trust)?;
-        let inspected_at = self.host.now();
-        self.check_name(&inspected)?;
-        let image = self.images.map(&inspected, self.table)?;
+    }
+
+    /// Loads what was read; much may have happened since then. Takes its copy if it needs it.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing of it stays behind.
+    pub fn finish_load(&mut self, ready: &mut LoadReady) -> Result<LoadReport, LoadError> {
+        let wanted = ready.wanted.clone();
+        watchdog::job(&job(&wanted), || self.load(ready))
+    }
+
+    fn load(&mut self, ready: &mut LoadReady) -> Result<LoadReport, LoadError> {
+        let resumed_at = self.host.now();
+        let copied = &mut ready.copied;
+        self.check_it_may_come(copied)?;
+        let image = self.images.map(copied, self.table)?;
         let mapped_at = self.host.now();
-        let description = inspected.description();
+        let path = copied.path().to_path_buf();
         let generation = Arc::new(Generation::new(
-            &description.name,
+            &copied.description().name,
             Owner(self.host.next_number()),
             path.clone(),
             Some(Arc::clone(&image)),
@@ -99,14 +172,13 @@ impl Control {
         });
         *self.host.loading.lock() = None;
         let (pause, spliced_at) = done?;
-        let ended = self.host.now();
         let report = LoadReport {
             name: generation.name.clone(),
-            total: Nanos(ended.0 - began.0),
-            inspect: Nanos(inspected_at.0 - began.0),
-            map: Nanos(mapped_at.0 - inspected_at.0),
+            total: self.host.now().since(ready.began),
+            inspect: ready.inspect,
+            map: Nanos(ready.copy.0 + mapped_at.since(resumed_at).0),
             prepare: Nanos(
-                (spliced_at.0 - mapped_at.0).saturating_sub(pause.wait.0 + pause.hold.0),
+                spliced_at.since(mapped_at).0.saturating_sub(pause.wait.0 + pause.hold.0),
             ),
             pause,
         };
@@ -117,14 +189,16 @@ impl Control {
         Ok(report)
     }
 
-    fn check_name(&self, inspected: &Inspected) -> Result<(), LoadError> {
-        let name = &inspected.description().name;
+    /// Whether its name is free, and nobody has ended the host while its file was read.
+    fn check_it_may_come(&self, copied: &Copied) -> Result<(), LoadError> {
+        let path = || copied.path().to_path_buf();
+        if self.host.quit.load(Ordering::Relaxed) {
+            return Err(LoadError::Ending { path: path() });
+        }
+        let name = &copied.description().name;
         if let Some(other) = self.plugins.get(name) {
-            return Err(LoadError::Loaded {
-                path: inspected.path().to_path_buf(),
-                name: name.clone(),
-                version: other.generation.version.clone(),
-            });
+            let version = other.generation.version.clone();
+            return Err(LoadError::Loaded { path: path(), name: name.clone(), version });
         }
         Ok(())
     }
@@ -190,6 +264,12 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// What the watchdog calls a load, which may take its time.
+fn job(wanted: &str) -> Job<'_> {
+    let longest = Some(watchdog::LOAD);
+    Job { what: "load of", name: wanted, owner: Owner::HOST, longest }
 }
 
 fn add_nodes(
