@@ -89,21 +89,23 @@ fn of_two_loads_of_the_same_plugin_one_wins_and_the_other_is_told() {
     lab.run("resolve localhost");
     let clients = [begin(&lab, &path), begin(&lab, &path)];
     wait_for_items(&lab, 2);
-    // A third one overtakes both, and goes.
-    lab.run(&format!("plugin load {fast}"));
-    lab.run("plugin unload fixture-tally");
+    // A third one, in a script, is read by main at once: it overtakes both, and goes.
+    let script = lab.directory().join("fast.script");
+    fs::write(&script, format!("plugin load {fast}\nplugin unload fixture-tally\n")).unwrap();
+    lab.run(&format!("exec {}", script.display()));
     let outputs = clients.map(|client| client.wait_with_output().unwrap());
     let (told, won): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| !output.status.success());
     assert_eq!((won.len(), told.len()), (1, 1), "{outputs:?}");
     let reason = text(&told[0].stderr);
-    assert!(reason.contains("plugin fixture-tally 1.0.0 is loaded already"), "{reason}");
+    assert!(reason.contains("plugin fixture-tally 0.1.0 is loaded already"), "{reason}");
     assert_eq!(reason.trim_end().lines().count(), 1, "{reason}");
     lab.run("plugin unload fixture-tally");
 
     // And one that overtakes one stays.
     let client = begin(&lab, &path);
     wait_for_items(&lab, 1);
-    lab.run(&format!("plugin load {fast}"));
+    fs::write(&script, format!("plugin load {fast}\n")).unwrap();
+    lab.run(&format!("exec {}", script.display()));
     let output = client.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("is loaded already"), "{}", text(&output.stderr));

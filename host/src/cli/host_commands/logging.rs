@@ -1,7 +1,13 @@
-//! `show logging`, `clear logging`.
+//! `show logging`, `clear logging`, `set logging file`.
+
+use std::path::PathBuf;
 
 use super::{reads, writes};
-use crate::cli::{Cell, Column, Table};
+use crate::{
+    cli::{Answer, Call, Cell, Column, CommandError, Lender, Role, Table, WaitingBuiltin},
+    control::Control,
+    log::LogFileError,
+};
 
 inventory::submit! {
     reads("show logging", "the last lines of the log", |control, _, answer| {
@@ -25,4 +31,52 @@ inventory::submit! {
         control.host.log.clear();
         Ok(())
     })
+}
+
+inventory::submit! {
+    WaitingBuiltin {
+        grammar: "set logging file <file:word>",
+        help: "append the log to a file, opened anew if it is that already; or `off'",
+        role: Role::Write,
+        run: set_file,
+    }
+}
+
+/// Why the log does not go where it is told to.
+#[derive(Debug, thiserror::Error)]
+enum SetFileError {
+    #[error("{}: only root and the host's own user may have it write files", .0.display())]
+    Rights(PathBuf),
+    #[error("{}: give a path that begins with `/', or `off'", .0.display())]
+    Relative(PathBuf),
+    #[error(transparent)]
+    File(#[from] LogFileError),
+}
+
+/// Opening a file may block, and so may the last lines of the one before.
+fn set_file(
+    lender: &mut Lender<'_, Control>,
+    call: &mut Call<'_>,
+    answer: &mut Answer,
+) -> Result<(), CommandError> {
+    let path = PathBuf::from(&call.args.require("file")?.text);
+    let host = lender.lend(|control| control.host);
+    let has_rights = call.caller.has_host_rights();
+    let set = move || -> Result<String, SetFileError> {
+        if !has_rights {
+            return Err(SetFileError::Rights(path));
+        }
+        if path.as_os_str() == "off" {
+            host.log.end_file();
+            return Ok("to no file".to_owned());
+        }
+        if path.is_relative() {
+            return Err(SetFileError::Relative(path));
+        }
+        host.log.write_to(&host.work, &path)?;
+        Ok(format!("to {}", path.display()))
+    };
+    let done = host.blocking_until_ended("set logging file", set).map_err(CommandError::failed)?;
+    answer.line(done.map_err(CommandError::failed)?);
+    Ok(())
 }

@@ -16,7 +16,7 @@ use plugin_api::ThreadIndex;
 use super::{PATIENCE, pause};
 use crate::{
     buffer::Pool,
-    deferred::work::{Abandoned, Kind, QueueSpec, Queued, Settings, WorkError},
+    deferred::work::{Abandoned, Kind, QueueSpec, Queued, Settings, WorkError, WorkQueues},
     graph::Owner,
     host::{Host, set_current_thread},
     log::{Log, Settings as LogSettings},
@@ -25,10 +25,12 @@ use crate::{
 
 /// A host without forwarding threads; the calling thread is main.
 fn host(clock: Clock, settings: &Settings) -> &'static Host {
-    let log = Log::to_sink(&LogSettings::default(), || Nanos(0), std::io::sink(), false);
-    let host = Host::new(Pool::new(64).unwrap(), clock, log.unwrap());
+    let work = WorkQueues::new(settings, clock.thread());
+    let others = WorkQueues::default(); // Of the log, whose queue is not looked at here.
+    let log = Log::to_sink(&LogSettings::default(), &others, || Nanos(0), std::io::sink(), false);
+    let host = Host::new(Pool::new(64).unwrap(), clock, log.unwrap(), work);
     let host: &'static Host = Box::leak(Box::new(host));
-    host.work.attach(host, settings);
+    host.work.attach(host);
     host
 }
 
