@@ -1,5 +1,4 @@
 //! The log in a file, and what is done while nobody takes it.
-#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
