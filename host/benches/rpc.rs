@@ -22,6 +22,7 @@ use std::{
 use crossbeam_queue::ArrayQueue;
 use gristmill::{
     buffer::Pool,
+    deferred::work::WorkQueues,
     engine::{ThreadShared, poller::Poller, ring::ring, rpc::Call},
     graph::Owner,
     host::Host,
@@ -127,9 +128,10 @@ fn round_trips() {
 }
 
 fn our_round_trips(asleep: bool) -> f64 {
-    let log = Log::to_sink(&Settings::default(), || Nanos(0), io::sink(), false);
+    let work = WorkQueues::default();
+    let log = Log::to_sink(&Settings::default(), &work, || Nanos(0), io::sink(), false);
     let pool = Pool::new(64).expect("memory");
-    let host = Host::new(pool, Clock::calibrate(), log.expect("a thread"));
+    let host = Host::new(pool, Clock::calibrate(), log.expect("a thread"), work);
     let (shared, mut poller) = sleeper();
     host.rpc.set_main(Arc::clone(&shared));
     let done = AtomicBool::new(false);

@@ -12,7 +12,7 @@ use crate::{
     cli::{self, Access, BindError, Caller, CommandError},
     config::Config,
     control::Control,
-    deferred::work::{self, Settings},
+    deferred::work::{self, Settings, WorkQueues},
     device::netlink::LinkWatcher,
     engine::{
         main_loop::{CLI, LINKS, MainLoop, SIGNAL, Tick, main_loop},
@@ -22,7 +22,7 @@ use crate::{
     },
     graph::Owner,
     host::Host,
-    log::{self, Level, Log},
+    log::{self, Level, Log, LogFileError},
     plugin::{Images, LoadError, image_directories, table::host_table},
     process::overflow,
     time::{Clock, Nanos},
@@ -49,6 +49,9 @@ pub enum BootError {
         /// What the system said.
         source: io::Error,
     },
+    /// The log file cannot be written.
+    #[error("{}", report(.0))]
+    Log(#[from] LogFileError),
     /// A plugin that is asked for does not load.
     #[error(transparent)]
     Plugin(#[from] LoadError),
@@ -96,22 +99,39 @@ pub struct Running {
 /// # Errors
 /// [`BootError`].
 pub fn boot(config: Config) -> Result<Running, BootError> {
+    let host = make_host(&config)?;
+    build(host, config).inspect_err(|_| {
+        host.log.flush(log::PATIENCE); // It is never dropped.
+    })
+}
+
+/// What all threads share, with its log and what writes that.
+fn make_host(config: &Config) -> Result<&'static Host, BootError> {
     let clock = Clock::calibrate();
     let pool = Pool::new(config.buffers as usize)?;
+    let pinned = config.main_core.into_iter().chain(config.corelist_workers.iter().copied());
+    // Before anything is pinned.
+    let work = WorkQueues::new(&Settings::beside(pinned, config.work_threads), clock.thread());
     let log_clock = Mutex::new(clock.thread());
     let settings =
         log::Settings { level: config.log.level, lines: config.log.lines, ..Default::default() };
-    let log = Log::to_stderr(&settings, move || log_clock.lock().read())
+    let log = Log::to_stderr(&settings, &work, move || log_clock.lock().read())
         .map_err(|source| BootError::System { what: "start the log", source })?;
-    let host: &'static Host = Box::leak(Box::new(Host::new(pool, clock, log)));
+    if let Some(path) = &config.log.file {
+        log.write_to(&work, path)?;
+    }
+    let host: &'static Host = Box::leak(Box::new(Host::new(pool, clock, log, work)));
+    host.work.attach(host);
+    Ok(host)
+}
+
+fn build(host: &'static Host, config: Config) -> Result<Running, BootError> {
     *host.rx_thresholds.lock() = config.rx;
     if let Err(error) = overflow::install() {
         let text = format!("overflows of processes' stacks are not told: {error}");
         host.log.write(Level::Warn, "process", &text);
     }
     let watchdog = start_watchdog(host, &config); // Before anything is pinned.
-    let pinned = config.main_core.into_iter().chain(config.corelist_workers.iter().copied());
-    host.work.attach(host, &Settings::beside(pinned, config.work_threads));
     host.handoff.set_ring_size(config.handoff.ring_size);
     let table = host_table(host);
     host.gate.set_deadline(config.barrier_deadline);
@@ -282,6 +302,8 @@ impl Running {
             };
             host.log.write(Level::Error, "buffers", &text);
         }
+        host.log.flush(log::PATIENCE);
+        host.work.quit();
         left
     }
 }

@@ -88,6 +88,8 @@ pub struct Logging {
     pub level: Level,
     /// Lines kept for `show logging`; at least 1.
     pub lines: usize,
+    /// The file that lines go to as well as to standard error.
+    pub file: Option<PathBuf>,
 }
 
 /// A plugin to load: by name, or exactly this file.
@@ -243,7 +245,7 @@ impl Default for Handoff {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: Level::Notice, lines: 512 }
+        Self { level: Level::Notice, lines: 512, file: None }
     }
 }
 

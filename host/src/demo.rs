@@ -18,7 +18,7 @@ use crate::{
     cli::{Answer, Caller, Cell, CommandError, execute},
     config::{Config, PluginChoice},
     control::Control,
-    plugin::{LoadError, lifecycle::LoadReport},
+    plugin::{LoadError, load::LoadReport},
     stats::NodeReport,
     time::Nanos,
 };

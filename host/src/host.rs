@@ -140,11 +140,12 @@ impl fmt::Debug for Host {
 }
 
 impl Host {
-    /// A host with `error-drop` and `error-punt`, without threads. The calling thread is main.
+    /// A host with `error-drop` and `error-punt`, without forwarding threads; the log is written by its
+    /// work queues. The calling thread is main.
     ///
     /// # Panics
     /// If its own nodes make no graph.
-    pub fn new(pool: Pool, clock: Clock, log: Log) -> Self {
+    pub fn new(pool: Pool, clock: Clock, log: Log, work: WorkQueues) -> Self {
         let punt = Arc::new(PuntState::default());
         let host = Self {
             log,
@@ -168,7 +169,7 @@ impl Host {
             tasklets: AllTasklets::default(),
             grace: Reclaim::default(),
             processes: Processes::new(clock.thread()),
-            work: WorkQueues::default(),
+            work,
             loading: Mutex::default(),
             config_lines: Mutex::default(),
             sequence: AtomicU64::new(0),

@@ -1,42 +1,54 @@
-//! What was: lines of the host and its plugins, to standard error and into a ring for `show logging`.
+//! What was: lines of the host and its plugins, to standard error, into a file, and into a ring for
+//! `show logging`.
 //!
 //! ```text
-//! any thread --throttle per class--> ring (the last lines) ----> show logging
-//!                                \-> queue (bounded) --> thread `log` --> stderr
+//! any thread --throttle per class--> ring (the last lines) ----------> show logging
+//!                                \-> queue (bounded) --> work item --> stderr
+//!                                \-> queue (bounded) --> work item --> file
 //! ```
-//! A forwarding thread formats its line and appends it to ring and queue, under a lock that nobody
+//! A forwarding thread formats its line and appends it to ring and queues, under locks that nobody
 //! holds while waiting for something; it never writes. If standard error does not take the lines (a
-//! pipe nobody reads, a stopped terminal), the thread `log` waits alone, the queue fills, and
-//! further lines are counted, left out there, and said to be missing once it goes on. Making the
+//! pipe nobody reads, a stopped terminal), the thread of its work item waits alone, the queue fills,
+//! and further lines are counted, left out there, and said to be missing once it goes on. Making the
 //! descriptor non-blocking instead would do so for every process that shares it.
+//!
+//! The work queues are there before the log and go after it.
 
 mod classes;
+mod file;
 mod line;
+mod output;
 mod throttle;
-mod writer;
 
 use std::{
+    collections::VecDeque,
     fmt::{self, Display},
     fs::File,
     io::{self, IsTerminal, Write},
     os::fd::AsFd,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::{
     classes::Classes,
+    file::LogFile,
     line::{escaped_class, escaped_text},
+    output::Output,
     throttle::{Throttles, Verdict},
-    writer::Writer,
 };
 pub use self::{
     classes::{ClassSetting, TooManyClasses},
+    file::LogFileError,
     line::{Level, LevelError, Line},
 };
-use crate::time::Nanos;
+use crate::{deferred::work::WorkQueues, time::Nanos};
+
+/// How long an output that goes away waits for its last lines to be written.
+pub const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How a [`Log`] works.
 #[derive(Clone, Debug)]
@@ -49,7 +61,7 @@ pub struct Settings {
     pub rate: u32,
     /// How long a throttled class must be quiet before it is heard again.
     pub quiet: Nanos,
-    /// Lines that wait for standard error at most.
+    /// Lines that wait for each output at most; at least 1.
     pub waiting: usize,
 }
 
@@ -87,26 +99,32 @@ pub struct Log {
     clock: Box<dyn Fn() -> Nanos + Send + Sync>,
     classes: Classes,
     throttles: Mutex<Throttles>,
-    writer: Writer,
+    ring: Mutex<VecDeque<Line>>,
+    /// Lines that the ring keeps.
+    lines: usize,
+    /// Lines that wait for an output.
+    waiting: usize,
+    stderr: Output,
+    file: RwLock<Option<Arc<LogFile>>>,
 }
 
 impl Log {
     /// A log to standard error, with colours if that is a terminal and `NO_COLOR` is not set.
     ///
-    /// Starts the thread `log`, which inherits the signal mask and the cores of the caller: block
-    /// signals before, pin after. `clock` tells the time since the host's start.
+    /// `work` writes it, and outlives it; `clock` tells the time since the host's start.
     ///
     /// # Errors
     /// If there can be no thread or descriptor.
     pub fn to_stderr(
         settings: &Settings,
+        work: &WorkQueues,
         clock: impl Fn() -> Nanos + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colours = !no_color && io::stderr().is_terminal();
         // A descriptor of its own: while it is stuck, it holds no lock that a panic's message needs.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        Self::to_sink(settings, clock, stderr, colours)
+        Self::to_sink(settings, work, clock, stderr, colours)
     }
 
     /// A log to any sink, which may block.
@@ -115,16 +133,55 @@ impl Log {
     /// If there can be no thread.
     pub fn to_sink(
         settings: &Settings,
+        work: &WorkQueues,
         clock: impl Fn() -> Nanos + Send + Sync + 'static,
         sink: impl Write + Send + 'static,
         colours: bool,
     ) -> io::Result<Self> {
+        let (lines, waiting) = (settings.lines.max(1), settings.waiting.max(1));
+        let stderr = Output::start(work, "log", waiting, Box::new(sink), colours);
         Ok(Self {
             clock: Box::new(clock),
             classes: Classes::new(settings.level),
             throttles: Mutex::new(Throttles::new(settings.rate, settings.quiet)),
-            writer: Writer::start(settings, Box::new(sink), colours)?,
+            ring: Mutex::default(),
+            lines,
+            waiting,
+            stderr: stderr.map_err(io::Error::other)?,
+            file: RwLock::default(),
         })
+    }
+
+    /// Has lines go to the end of a file as well, from now on; not to the one before. The same path
+    /// again opens it anew, after somebody has moved it.
+    ///
+    /// Context: what may block; what the file before still takes is waited for, for [`PATIENCE`].
+    ///
+    /// # Errors
+    /// [`LogFileError`]; they go where they went.
+    pub fn write_to(&self, work: &WorkQueues, path: &Path) -> Result<(), LogFileError> {
+        let file = file::open(path)?;
+        let path = path.to_path_buf();
+        let output = match Output::start(work, "log-file", self.waiting, Box::new(file), false) {
+            Ok(output) => output,
+            Err(source) => return Err(LogFileError::Work { path, source }),
+        };
+        let before = self.file.write().replace(Arc::new(LogFile { path, output }));
+        drop(before); // With no lock.
+        Ok(())
+    }
+
+    /// Has lines go to no file any more; to which they went.
+    ///
+    /// Context: as of [`write_to`](Self::write_to).
+    pub fn end_file(&self) -> Option<PathBuf> {
+        let before = self.file.write().take()?;
+        Some(before.path.clone())
+    }
+
+    /// The file that lines go to.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.file.read().as_ref().map(|file| file.path.clone())
     }
 
     /// Whether lines of `level` are logged of any class. Cost: one load.
@@ -230,26 +287,49 @@ impl Log {
 
     /// The last lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
-        self.writer.lines()
+        self.ring.lock().iter().cloned().collect()
     }
 
     /// Forgets the lines kept so far.
     pub fn clear(&self) {
-        self.writer.clear();
+        self.ring.lock().clear();
     }
 
     /// Lines that standard error never got, because it did not take them in time or failed.
     pub fn unwritten(&self) -> u64 {
-        self.writer.unwritten()
+        self.stderr.unwritten()
     }
 
-    /// Waits until every line is written, but no longer than `patience`; tells whether it was.
+    /// Lines that the file never got; 0 if there is none.
+    pub fn unwritten_to_file(&self) -> u64 {
+        self.file.read().as_ref().map_or(0, |file| file.output.unwritten())
+    }
+
+    /// Waits until every line is written, but no longer than `patience` for each output; tells
+    /// whether it was.
     pub fn flush(&self, patience: Duration) -> bool {
-        self.writer.flush(patience)
+        let written = self.stderr.flush(patience);
+        let file = self.file.read().clone(); // Not with the lock, for which lines would wait then.
+        written && file.is_none_or(|file| file.output.flush(patience))
     }
 
     fn push(&self, at: Nanos, level: Level, class: &Arc<str>, text: Arc<str>) {
-        self.writer.push(Line { at, level, class: Arc::clone(class), text });
+        let line = Line { at, level, class: Arc::clone(class), text };
+        let file = self.file.read().clone();
+        let mut ring = self.ring.lock(); // Everywhere in the same order.
+        if ring.len() >= self.lines {
+            ring.pop_front();
+        }
+        ring.push_back(line.clone());
+        let file = file.filter(|file| file.output.push(line.clone()));
+        let is_stderr = self.stderr.push(line);
+        drop(ring);
+        if let Some(file) = file {
+            file.output.wake();
+        }
+        if is_stderr {
+            self.stderr.wake();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod device;
 mod namespace;
 mod packet;
 mod pool;
+mod work;
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// A host with which plugins can be made in tests; of its services it has `handoff`, with main and
-/// three workers, and `trace`.
+/// three workers, `work`, with a thread for each queue, without delays, and `trace`.
 pub fn host() -> Host {
     export::attach(host_table());
     trace::attach(Host::new(0));

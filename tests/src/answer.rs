@@ -10,7 +10,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn parse(command: &str, text: &str) -> Self {
+    /// What `millctl --json` printed.
+    ///
+    /// # Panics
+    /// If that is no JSON.
+    pub fn parse(command: &str, text: &str) -> Self {
         let json = serde_json::from_str(text)
             .unwrap_or_else(|error| panic!("`{command}' answered no JSON: {error}: {text}"));
         Self { command: command.to_owned(), json }

@@ -17,6 +17,8 @@ use crate::{answer::Answer, build::Build, netns::Netns, turn::Turn};
 
 /// How long a host gets to come up, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Times that a log is looked at which grows on and on.
+const SETTLING: usize = 20;
 /// What a host says that ends with buffers missing.
 const LEAK: &str = "buffers did not come back";
 
@@ -238,9 +240,20 @@ impl Lab {
         UnixStream::connect(&self.socket).is_ok()
     }
 
-    /// What the host said on its standard error up to now.
+    /// What the host said on its standard error up to now. A work thread writes it, perhaps a moment
+    /// after the command that it is about was answered: what is being written is waited for.
     pub fn log(&self) -> String {
-        fs::read(&self.log).map_or_else(|error| error.to_string(), |bytes| text(&bytes))
+        let read =
+            || fs::read(&self.log).map_or_else(|error| error.to_string(), |bytes| text(&bytes));
+        let mut log = read();
+        for _ in 0..SETTLING {
+            pause(Duration::from_millis(5));
+            let before = std::mem::replace(&mut log, read());
+            if before == log {
+                break;
+            }
+        }
+        log
     }
 
     /// A directory of the test's own, of mode 0750; gone when the laboratory is.

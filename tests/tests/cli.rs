@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// How to call the host's own commands that need arguments, or that do something; the others,
 /// which only show, are called as they are.
-const CALLS: [(&str, &str); 25] = [
+const CALLS: [(&str, &str); 27] = [
     ("clear barrier", "clear barrier"),
     ("clear errors", "clear errors"),
     ("clear logging", "clear logging"),
@@ -25,11 +25,13 @@ const CALLS: [(&str, &str); 25] = [
     ("plugin unload", "plugin unload pcap"),
     ("q", "q"),
     ("quit", "quit"),
+    ("resolve", "resolve localhost"),
     ("set interface feature", "set interface feature null7 fixture-tally arc fixture-tally"),
     ("set interface rx-mode", "set interface rx-mode generator0 polling"),
     ("set interface rx-placement", "set interface rx-placement generator0 queue 0 main"),
     ("set interface state", "set interface state null7 up"),
     ("set logging class", "set logging class acme/flows level debug rate 5"),
+    ("set logging file", "set logging file off"),
     ("set punt tap", "set punt tap null7"),
     ("set workers", "set workers 2"),
     ("show node", "show node error-drop"),
@@ -109,6 +111,22 @@ fn every_command_of_the_host_runs() {
         lab.run(call.unwrap_or(command));
         lab.run(&format!("help {command}"));
     }
+    lab.finish();
+}
+
+#[test]
+fn a_name_is_asked_of_the_resolver_by_a_work_thread_and_the_reason_is_said_if_there_is_none() {
+    let lab = Lab::options().plugins(&["null"]).start();
+    let answer = lab.run("resolve localhost");
+    let addresses = answer.column("Address");
+    assert!(addresses.iter().all(|address| ["127.0.0.1", "::1"].contains(address)));
+    assert!(!addresses.is_empty());
+    assert_eq!(lab.run("resolve 127.0.0.7").text(0, "Family"), "ip4");
+    let no_name = "x".repeat(70); // Too long a label to be asked for.
+    let reason = lab.refused(&format!("resolve {no_name}"));
+    let expected = format!("resolve: the resolver has no address of \"{no_name}\": ");
+    assert!(reason.contains(&expected), "{reason}");
+    assert_eq!(lab.run("show workqueues").the("Name", "system").count("Done"), 3);
     lab.finish();
 }
 

@@ -46,7 +46,7 @@ fn nobody_is_woken(workers: u32) {
     let sleepers = shown.rows().iter().filter(|row| row.text("Name") == "sleeper").count();
     assert_eq!(sleepers, 1000);
     let before_sleeps = sleeps(&lab);
-    pause(Duration::from_millis(500)); // It comes to rest.
+    pause(Duration::from_millis(6_500)); // Work threads without work stay for 5 s.
 
     let (switches, ticks) = used(lab.pid());
     pause(WATCHED);

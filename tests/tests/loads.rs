@@ -87,8 +87,9 @@ fn loaded_in_turn(workers: u32) {
     assert_eq!(lab.buffers_in_use(), in_use, "{what}: buffers");
     assert_eq!(lab.run("show errors").rows().len(), 0, "{what}");
     let grown = lab.mappings().saturating_sub(mappings);
-    // An arena of the allocator, a thread's stack; an image alone has four.
-    assert!(grown < 4, "{what}: {grown} mappings more");
+    // Stacks of a few work threads, and their arenas of the allocator, are there at one time and not at
+    // another; an image alone has four, and if each stayed that would be hundreds.
+    assert!(grown < 20, "{what}: {grown} mappings more");
     let stops = stops(&lab, &what);
     for (at, (_, name, _)) in PLUGINS.into_iter().enumerate() {
         let own = |what: &str| stops.get(&(what.to_owned(), name.to_owned())).copied();

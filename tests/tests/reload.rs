@@ -28,8 +28,9 @@ fn reload(lab: &Lab, name: &str, file: &str, use_it: impl Fn(&Traffic<'_>)) {
     traffic.flows();
     traffic.stop_whole();
     let grown = lab.mappings().saturating_sub(settled);
-    // An arena of the allocator, a thread's stack; a generation's image alone has four.
-    assert!(grown < 4, "{grown} mappings more after {} rounds", ROUNDS - SETTLED);
+    // Stacks of a few work threads, and their arenas of the allocator, are there at one time and not at
+    // another; an image alone has four, and if each stayed that would be hundreds.
+    assert!(grown < 20, "{grown} mappings more after {} rounds", ROUNDS - SETTLED);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod node;
 mod plugin;
 mod process;
 mod punt;
+mod resolve;
 mod rpc;
 mod runtime;
 mod rx;

@@ -114,7 +114,8 @@ impl Reader<'_> {
                     let lines = self.number(key, value, 1, 1 << 16)?;
                     config.log.lines = usize::try_from(lines).unwrap_or(usize::MAX);
                 }
-                _ => return Err(self.unknown(key, "setting", "level, lines")),
+                "file" => config.log.file = Some(self.path(key, value)?),
+                _ => return Err(self.unknown(key, "setting", "level, lines, file")),
             }
         }
         Ok(())

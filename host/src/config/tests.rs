@@ -20,7 +20,7 @@ fn every_example_in_the_documented_text_is_valid_and_differs_from_the_default() 
     let setting =
         |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.contains("# ["));
     let examples = Config::DEFAULT_TEXT.lines().filter(setting).count();
-    assert_eq!(examples, 7, "six settings without a default, and a plugin's section");
+    assert_eq!(examples, 8, "seven settings without a default, and a plugin's section");
     let text: String = Config::DEFAULT_TEXT
         .lines()
         .filter(|line| *line != "workers = 1")
@@ -33,6 +33,7 @@ fn every_example_in_the_documented_text_is_valid_and_differs_from_the_default() 
     assert_eq!(config.scheduling, Scheduling { policy: Some(Policy::Fifo), priority: 1 });
     assert_eq!(config.cli.socket, Some("/run/gristmill/cli.sock".into()));
     assert_eq!(config.cli.group.as_deref(), Some("gristmill"));
+    assert_eq!(config.log.file, Some("/var/log/gristmill.log".into()));
     assert_eq!(config.section("tap").unwrap().entries[0].value, "256");
 }
 
@@ -87,7 +88,7 @@ max-threads = 7
         trust_writable_plugins: true,
         exec: vec![command("create tap"), command("set interface state tap0 up")],
         cli: Cli { socket: Some("/etc/cli.sock".into()), group: Some("net".into()) },
-        log: Logging { level: Level::Debug, lines: 10 },
+        log: Logging { level: Level::Debug, lines: 10, file: None },
         handoff: Handoff { ring_size: 4_096 },
         watchdog: Nanos::from_millis(25),
         hang: Nanos::from_millis(300),
@@ -102,6 +103,14 @@ max-threads = 7
 fn a_script_is_a_path_from_the_file_s_folder() {
     let config = parse("host.exec = 'start.cli'").unwrap();
     assert_eq!(config.exec, [Exec::Script("/etc/start.cli".into())]);
+}
+
+#[test]
+fn a_log_file_is_a_path_from_the_file_s_folder() {
+    let file = |text: &str| parse(text).unwrap().log.file;
+    assert_eq!(file("log.file = 'own.log'"), Some("/etc/own.log".into()));
+    assert_eq!(file("log.file = '/var/log/own.log'"), Some("/var/log/own.log".into()));
+    assert_eq!(problem("log.file = ''"), "/etc/g.toml:1:12: file is empty");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::{deferred::work, time::Clock};
 
 /// A sink that waits for a permit before each write.
 struct Slow {
@@ -46,10 +47,34 @@ fn unthrottled() -> Settings {
     Settings { level: Level::Debug, rate: u32::MAX, ..Settings::default() }
 }
 
-fn memory(settings: &Settings) -> (Log, Memory) {
+/// A log and what writes it, which goes after it.
+struct Written {
+    log: Log,
+    work: WorkQueues,
+}
+
+impl std::ops::Deref for Written {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        &self.log
+    }
+}
+
+fn log_to(
+    settings: &Settings,
+    at: Nanos,
+    sink: impl Write + Send + 'static,
+    colours: bool,
+) -> Written {
+    let work = WorkQueues::default();
+    let log = Log::to_sink(settings, &work, move || at, sink, colours).unwrap();
+    Written { log, work }
+}
+
+fn memory(settings: &Settings) -> (Written, Memory) {
     let sink = Memory::default();
-    let log = Log::to_sink(settings, || Nanos::from_micros(1_500_042), sink.clone(), false);
-    (log.unwrap(), sink)
+    (log_to(settings, Nanos::from_micros(1_500_042), sink.clone(), false), sink)
 }
 
 fn texts(log: &Log) -> Vec<String> {
@@ -114,7 +139,7 @@ fn a_long_line_is_cut_between_characters() {
 #[test]
 fn colours_are_only_where_they_were_asked_for() {
     let sink = Memory::default();
-    let log = Log::to_sink(&unthrottled(), || Nanos::ZERO, sink.clone(), true).unwrap();
+    let log = log_to(&unthrottled(), Nanos::ZERO, sink.clone(), true);
     log.error("a", "b");
     assert!(log.flush(PATIENCE));
     assert_eq!(sink.text(), "     0.000000 \x1b[1;31merror \x1b[0m a: b\n");
@@ -206,12 +231,12 @@ fn a_sink_that_takes_nothing_stops_nobody_and_the_loss_is_said() {
     let written = Arc::<Mutex<String>>::default();
     let sink = Slow { permits, written: Arc::clone(&written) };
     let settings = Settings { waiting: 100, lines: 10_000, ..unthrottled() };
-    let log = Log::to_sink(&settings, || Nanos::ZERO, sink, false).unwrap();
+    let log = log_to(&settings, Nanos::ZERO, sink, false);
     let threads = 4;
     let each = 500;
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let log = &log;
+            let log = &log.log;
             scope.spawn(move || {
                 for number in 0..each {
                     log.notice("a", format_args!("{thread}-{number}"));
@@ -247,7 +272,8 @@ fn a_pipe_nobody_reads_stops_nobody() {
     const INSIDE: &str = "GRISTMILL_TEST_FULL_PIPE";
     if std::env::var_os(INSIDE).is_some() {
         let settings = Settings { lines: 1, ..unthrottled() };
-        let log = Log::to_stderr(&settings, || Nanos::ZERO).unwrap();
+        let work = WorkQueues::default();
+        let log = Log::to_stderr(&settings, &work, || Nanos::ZERO).unwrap();
         for number in 0..20_000 {
             log.notice("a", format_args!("a line of some length, number {number}"));
         }
@@ -279,7 +305,7 @@ fn a_pipe_nobody_reads_stops_nobody() {
 fn a_log_with_a_stuck_sink_goes_away_all_the_same() {
     let (_permit, permits) = mpsc::channel();
     let sink = Slow { permits, written: Arc::default() };
-    let log = Log::to_sink(&unthrottled(), || Nanos::ZERO, sink, false).unwrap();
+    let log = log_to(&unthrottled(), Nanos::ZERO, sink, false);
     log.notice("a", "b");
     drop(log);
 }
@@ -306,7 +332,7 @@ fn a_sink_that_fails_is_counted() {
             Ok(())
         }
     }
-    let log = Log::to_sink(&unthrottled(), || Nanos::ZERO, Broken, false).unwrap();
+    let log = log_to(&unthrottled(), Nanos::ZERO, Broken, false);
     log.notice("a", "b");
     assert!(log.flush(PATIENCE));
     assert_eq!(log.unwritten(), 1);
@@ -347,4 +373,115 @@ fn a_class_is_logged_by_its_own_level_and_rate_and_counted() {
     assert_eq!(told, expected);
     set("acme/flows", None, None);
     assert!(!log.enabled(Level::Debug));
+}
+
+/// A sink that takes as many bytes as it is allowed, and then fails.
+#[derive(Clone, Default)]
+struct Disk {
+    room: Arc<Mutex<usize>>,
+    memory: Memory,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut room = self.room.lock();
+        if *room == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let n = bytes.len().min(*room);
+        *room -= n;
+        self.memory.write(&bytes[..n])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn after_a_full_disk_a_line_begins_on_its_own_and_says_how_many_are_missing() {
+    let disk = Disk { room: Arc::new(Mutex::new(50)), ..Disk::default() };
+    let log = log_to(&unthrottled(), Nanos::ZERO, disk.clone(), false);
+    for text in ["one", "two", "three", "four"] {
+        log.notice("a", text); // 25 bytes and some.
+        assert!(log.flush(PATIENCE));
+    }
+    assert_eq!(log.unwritten(), 3);
+    *disk.room.lock() = 1_000;
+    log.notice("a", "five");
+    assert!(log.flush(PATIENCE));
+    let text = disk.memory.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert_eq!(lines[0], "     0.000000 notice a: one");
+    assert!(lines[1].starts_with("     0.000000 notice"), "cut: {text}");
+    assert!(lines[2].contains(" 3 lines are missing here"), "{text}");
+    assert_eq!(lines[3], "     0.000000 notice a: five");
+}
+
+#[test]
+fn a_file_gets_what_is_logged_from_then_on_and_is_opened_anew_after_it_was_moved() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (path, moved) = (directory.path().join("log"), directory.path().join("log.1"));
+    let (log, stderr) = memory(&unthrottled());
+    log.notice("a", "before");
+    log.write_to(&log.work, &path).unwrap();
+    log.notice("a", "one");
+    std::fs::rename(&path, &moved).unwrap();
+    log.notice("a", "two");
+    log.write_to(&log.work, &path).unwrap();
+    log.notice("a", "three");
+    assert!(log.flush(PATIENCE));
+    let lines = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| line[24..].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&moved), ["one", "two"]);
+    assert_eq!(lines(&path), ["three"]);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+    assert_eq!(log.end_file(), Some(path.clone()));
+    assert_eq!(log.end_file(), None);
+    log.write_to(&log.work, &path).unwrap();
+    log.notice("a", "four");
+    assert!(log.flush(PATIENCE));
+    assert_eq!(lines(&path), ["three", "four"], "appended");
+    assert_eq!(stderr.text().lines().count(), 5);
+    assert_eq!(log.unwritten_to_file(), 0);
+    let queues: Vec<_> = log.work.queues().into_iter().map(|queue| queue.name).collect();
+    assert_eq!(queues, ["log", "log-file"]);
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_the_lines_go_where_they_went() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (log, _) = memory(&unthrottled());
+    log.write_to(&log.work, &path).unwrap();
+    let nowhere = directory.path().join("none/log");
+    assert!(matches!(log.write_to(&log.work, &nowhere), Err(LogFileError::Open { .. })));
+    assert!(matches!(log.write_to(&log.work, directory.path()), Err(LogFileError::Open { .. })));
+    assert!(matches!(log.write_to(&log.work, Path::new("/dev/null")), Err(LogFileError::Kind(_))));
+    assert_eq!(log.file(), Some(path));
+}
+
+#[test]
+fn a_stuck_output_takes_a_thread_from_nobody() {
+    let (_permit, permits) = mpsc::channel();
+    let sink = Slow { permits, written: Arc::default() };
+    let one = work::Settings { cpus: None, limit: 1, max_threads: 1 };
+    let work = WorkQueues::new(&one, Clock::monotonic().thread());
+    let log = Log::to_sink(&unthrottled(), &work, || Nanos::ZERO, sink, false).unwrap();
+    log.notice("a", "b");
+    while work.queues()[0].running == 0 {
+        std::thread::yield_now();
+    }
+    let (sender, receiver) = mpsc::channel();
+    let queue = work.system().unwrap();
+    queue.run("other", move || sender.send(7).unwrap()).unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(7));
+    // And the log goes on when all else has ended.
+    assert_eq!(work.end(Duration::ZERO), [""; 0]);
+    log.notice("a", "c");
+    assert_eq!(log.unwritten(), 0);
 }

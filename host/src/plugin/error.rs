@@ -23,6 +23,12 @@ pub enum LoadError {
         /// Version of the one that is loaded.
         version: String,
     },
+    /// The host was told to end while the file was read.
+    #[error("{}: not loaded, the host ends", path.display())]
+    Ending {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something of that name is another plugin's.
     #[error("{}: the {what} name {name:?} is taken by {other}", path.display())]
     Taken {

@@ -1,9 +1,9 @@
-//! Maps checked bytes and finds the root module in them.
+//! Maps the copy of checked bytes and finds the root module in it.
 //!
 //! ```text
-//! bytes ── known content? ──yes──────────────────────────────┐
-//!            no                                               │
-//!            └─ room for maps ─ private copy ─ dlopen (ctors) ┤
+//! copied ── known content? ──yes─────────────────────────────┐
+//!             no                                              │
+//!             └─ room for maps ─ dlopen of the copy (ctors) ──┤
 //!                                                             └─ header ─ root module ─
 //!                              initialize, once ─ declarations ─ compared with the file's records
 //! ```
@@ -13,7 +13,6 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
     mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -28,16 +27,19 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
 
 use super::{
-    declarations::Declarations, error::LoadError, inspect::Inspected, maps::MapUsage, place::Place,
-    private_copy::PrivateCopy, raw_declaration, root::Root,
+    copies::{Content, Copied, Copies},
+    declarations::Declarations,
+    error::LoadError,
+    maps::MapUsage,
+    private_copy::PrivateCopy,
+    raw_declaration,
+    root::Root,
 };
 
 /// Everything that was ever mapped.
 #[derive(Debug)]
 pub struct Images {
-    place: Place,
-    passed_over: Vec<String>,
-    hashers: [RandomState; 2],
+    copies: Arc<Copies>,
     /// One for each content, for ever.
     known: Mutex<Vec<Known>>,
 }
@@ -60,9 +62,6 @@ impl fmt::Debug for Known {
             .finish_non_exhaustive()
     }
 }
-
-/// Tells contents apart: length, and hashes under two keys that no one outside can know.
-type Content = (usize, [u64; 2]);
 
 /// A mapped plugin in use.
 #[derive(Debug)]
@@ -99,23 +98,22 @@ impl Images {
     /// Keeps private copies in the first of `directories` that is safe, writable and not mounted
     /// noexec, else in memory. Clears away what dead hosts left there.
     pub fn new(directories: &[PathBuf]) -> Self {
-        let (place, passed_over) = Place::choose(directories);
-        Self {
-            place,
-            passed_over,
-            hashers: [RandomState::new(), RandomState::new()],
-            known: Mutex::new(Vec::new()),
-        }
+        Self { copies: Arc::new(Copies::new(directories)), known: Mutex::new(Vec::new()) }
     }
 
     /// Where private copies are kept; `memory` if no directory would do.
     pub fn place(&self) -> String {
-        self.place.to_string()
+        self.copies.place()
+    }
+
+    /// Where copies are made of what is to be mapped.
+    pub fn copies(&self) -> &Arc<Copies> {
+        &self.copies
     }
 
     /// Directories that would not do, each with the reason; for the log.
     pub fn passed_over(&self) -> &[String] {
-        &self.passed_over
+        self.copies.passed_over()
     }
 
     /// Contents mapped so far.
@@ -123,31 +121,34 @@ impl Images {
         self.known.lock().len()
     }
 
-    /// Maps `plugin` and reads what it declares; the same bytes give the image they gave before.
+    /// Maps `plugin` and reads what it declares; the same bytes give the image they gave before. Its
+    /// copy is taken if it is needed.
     ///
     /// This runs the plugin's code: its constructors and its root module, which is handed
     /// `host_table`. Images are never unmapped, hence the table's lifetime.
     ///
-    /// Context: `main` or a thread of its own; other loads wait.
+    /// Context: `main`. `dlopen` is not left to a work thread: it runs constructors, and a plugin's code
+    /// is promised the one thread that creates, starts and ends it and may ask all of the host. What
+    /// it reads was written moments ago, and is in memory.
     ///
     /// # Errors
     /// Nothing of the plugin is in use afterwards, but if the linker accepted it, its mapping
     /// stays.
     pub fn map(
         &self,
-        plugin: &Inspected,
+        plugin: &mut Copied,
         host_table: &'static HostTable,
     ) -> Result<Arc<Image>, LoadError> {
-        let content = self.content(plugin.bytes());
         let mut known = self.known.lock();
         let mut copy = None;
-        let index = match known.iter().position(|known| known.content == content) {
+        let index = match known.iter().position(|known| known.content == plugin.content) {
             Some(index) => index,
             None => {
-                let (library, its_copy) = self.link(plugin, known.len())?;
-                copy = Some(its_copy);
+                let library = link(plugin)?;
+                copy = plugin.copy.take();
+                self.copies.set_mapped(plugin.content);
                 known.push(Known {
-                    content,
+                    content: plugin.content,
                     library: ManuallyDrop::new(library),
                     is_initialized: false,
                     image: Weak::new(),
@@ -163,42 +164,26 @@ impl Images {
         entry.image = Arc::downgrade(&image);
         Ok(image)
     }
+}
 
-    fn content(&self, bytes: &[u8]) -> Content {
-        (bytes.len(), self.hashers.each_ref().map(|hasher| hasher.hash_one(bytes)))
+/// Links the copy of a content that was not mapped before.
+fn link(plugin: &mut Copied) -> Result<Library, LoadError> {
+    let path = plugin.path().to_path_buf();
+    if let Some(usage) = MapUsage::now() {
+        usage.check_room(&path, plugin.mappings())?;
     }
-
-    fn link(&self, plugin: &Inspected, number: usize) -> Result<(Library, PrivateCopy), LoadError> {
-        let path = plugin.path();
-        if let Some(usage) = MapUsage::now() {
-            usage.check_room(path, plugin.mappings())?;
-        }
-        let name = &plugin.description().name;
-        let number = number as u64 + 1;
-        let copy =
-            PrivateCopy::write(&self.place, name, number, plugin.bytes()).map_err(|cause| {
-                LoadError::Copy {
-                    path: path.to_path_buf(),
-                    place: PathBuf::from(self.place.to_string()),
-                    cause,
-                }
-            })?;
-        // SAFETY: its headers were checked in the very bytes the copy has; that its constructors
-        // behave is the promise of whoever may load plugins.
-        let library = unsafe { Library::open(Some(copy.path()), RTLD_NOW | RTLD_LOCAL) };
-        let library = library.map_err(|cause| LoadError::Link {
-            path: path.to_path_buf(),
-            cause: linker_text(&cause, copy.path()),
-        })?;
-        Ok((library, copy))
-    }
+    let copy = plugin.copy.as_mut().expect("what was not mapped was copied");
+    // SAFETY: its headers were checked in the very bytes the copy has; that its constructors
+    // behave is the promise of whoever may load plugins.
+    let library = unsafe { Library::open(Some(copy.for_linker()), RTLD_NOW | RTLD_LOCAL) };
+    library.map_err(|cause| LoadError::Link { path, cause: linker_text(&cause, copy.path()) })
 }
 
 impl Known {
     /// Goes from a mapped library to its checked declarations.
     fn open(
         &mut self,
-        plugin: &Inspected,
+        plugin: &Copied,
         host_table: &'static HostTable,
         number: usize,
         copy: Option<PrivateCopy>,

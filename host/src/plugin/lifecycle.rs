@@ -1,56 +1,17 @@
-//! A plugin's life in the host: load (inspect, map, prepare, splice, start) and unload.
+//! A plugin's life in the host: what there is of it once it is [loaded](super::load), and unload.
 
-use std::{
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use gristmill_abi::declaration::{ArcDecl, FeatureDecl, NodeDecl, node_flag};
-use semver::Version;
-
-use super::{
-    LoadError, UnloadError,
-    classes::Class,
-    command::command,
-    declarations::Declarations,
-    generation::{Generation, PluginMaker},
-    inspect::{Inspected, Ownership, inspect},
-    registry,
-};
+use super::{UnloadError, generation::Generation, load::LoadReport, registry};
 use crate::{
     control::Control,
-    device::control::plan_next,
     engine::{
         Caller, Pause,
         watchdog::{self, Job},
     },
-    graph::{
-        NodeKind, Owner, Plan, PlanError, PlanNext, PlanNode,
-        arc::{Enabled, Feature, FeatureArc},
-        node::Code,
-    },
-    host::GraphError,
+    graph::{Owner, Plan, PlanNext},
     log::Level,
-    time::Nanos,
 };
-
-/// What a load did and cost.
-#[derive(Clone, Debug)]
-pub struct LoadReport {
-    /// Name of the plugin.
-    pub name: String,
-    /// From the file to running.
-    pub total: Nanos,
-    /// Reading and checking the file.
-    pub inspect: Nanos,
-    /// Mapping it and reading its declarations.
-    pub map: Nanos,
-    /// Creating its state and, while everything ran, the new runtimes.
-    pub prepare: Nanos,
-    /// What the splice cost the workers.
-    pub pause: Pause,
-}
 
 /// A plugin that is loaded.
 #[derive(Debug)]
@@ -77,144 +38,6 @@ pub struct Draining {
 }
 
 impl Control {
-    /// Loads a plugin by name, or by path where `wanted` has a slash; `file` is the file itself
-    /// where the caller opened it.
-    ///
-    /// # Errors
-    /// [`LoadError`]; nothing of it stays behind.
-    pub fn load_plugin(
-        &mut self,
-        wanted: &str,
-        file: Option<OwnedFd>,
-    ) -> Result<LoadReport, LoadError> {
-        let longest = Some(watchdog::LOAD);
-        let job = Job { what: "load of", name: wanted, owner: Owner::HOST, longest };
-        watchdog::job(&job, || self.load(wanted, file))
-    }
-
-    fn load(&mut self, wanted: &str, file: Option<OwnedFd>) -> Result<LoadReport, LoadError> {
-        let by_name = !wanted.contains('/');
-        let path = if by_name { self.search.find(wanted)? } else { PathBuf::from(wanted) };
-        let mut trust = self.trust;
-        if by_name && self.search.is_beside_executable(&path) {
-            trust.ownership = Ownership::Unchecked; // Who owns that directory owns the host.
-        }
-        let began = self.host.now();
-        let inspected = inspect(&path, file, &trust)?;
-        let inspected_at = self.host.now();
-        self.check_name(&inspected)?;
-        let image = self.images.map(&inspected, self.table)?;
-        let mapped_at = self.host.now();
-        let description = inspected.description();
-        let generation = Arc::new(Generation::new(
-            &description.name,
-            Owner(self.host.next_number()),
-            path.clone(),
-            Some(Arc::clone(&image)),
-            *image.declarations().plugin(),
-        ));
-        let owner = generation.owner;
-        let (name, version) = (generation.name.clone(), generation.version.clone());
-        *self.host.loading.lock() = Some((owner, name, version));
-        let done = self.bring_up(&path, &generation, image.declarations());
-        let done = done.inspect_err(|_| {
-            self.revoke_at_once(owner);
-            self.keep_what_is_used(&generation);
-        });
-        *self.host.loading.lock() = None;
-        let (pause, spliced_at) = done?;
-        let ended = self.host.now();
-        let report = LoadReport {
-            name: generation.name.clone(),
-            total: Nanos(ended.0 - began.0),
-            inspect: Nanos(inspected_at.0 - began.0),
-            map: Nanos(mapped_at.0 - inspected_at.0),
-            prepare: Nanos(
-                (spliced_at.0 - mapped_at.0).saturating_sub(pause.wait.0 + pause.hold.0),
-            ),
-            pause,
-        };
-        let text = format!("{} {} loaded", generation.name, generation.version);
-        self.host.log.write(Level::Notice, "plugin", &text);
-        let loaded = Loaded { generation, report: report.clone() };
-        self.plugins.insert(report.name.clone(), loaded);
-        Ok(report)
-    }
-
-    fn check_name(&self, inspected: &Inspected) -> Result<(), LoadError> {
-        let name = &inspected.description().name;
-        if let Some(other) = self.plugins.get(name) {
-            return Err(LoadError::Loaded {
-                path: inspected.path().to_path_buf(),
-                name: name.clone(),
-                version: other.generation.version.clone(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Prepare, splice, start. What it registered until it failed is the caller's to revoke.
-    fn bring_up(
-        &mut self,
-        path: &Path,
-        generation: &Arc<Generation>,
-        declarations: &Declarations,
-    ) -> Result<(Pause, Nanos), LoadError> {
-        let at = || path.to_path_buf();
-        let graph = |cause| LoadError::Graph { path: at(), cause: Box::new(cause) };
-        let batch = self.host.open_batch().ok_or_else(|| graph(GraphError::NotNow))?;
-        let loader = Caller::of(generation.owner, "load");
-        self.register_services(path, generation, declarations)?;
-        for (name, decl) in declarations.device_classes() {
-            let class = Class { decl: *decl, generation: Arc::clone(generation) };
-            self.host.classes.lock().add(name, class).map_err(|other| LoadError::Taken {
-                path: at(),
-                what: "device class",
-                name: name.to_owned(),
-                other,
-            })?;
-        }
-        self.host
-            .change_graph(loader, |plan| add_nodes(plan, generation, declarations))
-            .map_err(graph)?;
-        let config = self.plugin_config(&generation.name);
-        generation.create(&config).map_err(|reason| LoadError::Create { path: at(), reason })?;
-        self.host
-            .change_graph(loader, |plan| add_arcs(plan, generation.owner, declarations))
-            .map_err(graph)?;
-        for (_, decl) in declarations.commands() {
-            let command = command(*decl, generation)
-                .map_err(|source| LoadError::Command { path: at(), reason: source.to_string() })?;
-            self.commands
-                .add(command)
-                .map_err(|source| LoadError::Command { path: at(), reason: source.to_string() })?;
-        }
-        let pause = batch.commit(loader).map_err(graph)?;
-        let spliced_at = self.host.now();
-        self.host.listeners.lock().add(Arc::clone(generation));
-        generation.start().map_err(|reason| LoadError::Start { path: at(), reason })?;
-        Ok((pause, spliced_at))
-    }
-
-    fn register_services(
-        &self,
-        path: &Path,
-        generation: &Arc<Generation>,
-        declarations: &Declarations,
-    ) -> Result<(), LoadError> {
-        let failed =
-            |cause| LoadError::Service { path: path.to_path_buf(), cause: Box::new(cause) };
-        let mut services = self.host.services.lock();
-        for (name, decl) in declarations.requirements() {
-            services.require(name, decl.range.as_str(), generation).map_err(failed)?;
-        }
-        for (name, decl) in declarations.offers() {
-            let version = Version::parse(decl.version.as_str()).expect("checked when it was read");
-            services.offer(name, version, *decl, Arc::clone(generation)).map_err(failed)?;
-        }
-        Ok(())
-    }
-
     /// Unloads a plugin: nothing of it can be reached any more when this returns.
     ///
     /// # Errors
@@ -254,7 +77,7 @@ impl Control {
     /// Has what was put off done; keeps a generation of which something may run on. Frames of processes
     /// may use it for ever, though they never run again, and what runs at the end of a turn may be on
     /// a thread that does not come back.
-    fn keep_what_is_used(&mut self, generation: &Arc<Generation>) {
+    pub(super) fn keep_what_is_used(&mut self, generation: &Arc<Generation>) {
         let grace_is_over = self.host.grace.flush(self.host, generation.owner);
         let parked = self.host.processes.parked(generation.owner);
         let stuck = self.host.work.running_of(generation.owner).len();
@@ -295,7 +118,7 @@ impl Control {
     }
 
     /// As [`revoke`](Self::revoke), with one stop of the workers for all that is in the graph.
-    fn revoke_at_once(&mut self, owner: Owner) {
+    pub(super) fn revoke_at_once(&mut self, owner: Owner) {
         let batch = self.host.open_batch();
         self.revoke(owner);
         let done = batch.map_or_else(
@@ -332,67 +155,4 @@ fn node_of<'a>(plan: &'a Plan, next: &PlanNext, owner: Owner) -> Option<&'a str>
     let (PlanNext::Node(name) | PlanNext::Optional(name)) = next else { return None };
     let node = plan.node(plan.find(name)?)?;
     (node.owner == owner).then_some(&*node.name)
-}
-
-fn add_nodes(
-    plan: &mut Plan,
-    generation: &Arc<Generation>,
-    declarations: &Declarations,
-) -> Result<(), PlanError> {
-    for (name, decl) in declarations.nodes() {
-        plan.add_node(plan_node(name, decl, generation))?;
-    }
-    plan.check_nexts(generation.owner)
-}
-
-/// A declared node as the plan has it.
-fn plan_node(name: &str, decl: &NodeDecl, generation: &Arc<Generation>) -> PlanNode {
-    let plain = decl.variants.as_slice().iter().find(|variant| variant.cpu_level == 0);
-    let code = Code {
-        entry: plain.expect("checked when it was read").entry,
-        maker: Arc::new(PluginMaker { decl: *decl, generation: Arc::clone(generation) }),
-    };
-    let nexts = decl.nexts.as_slice().iter().map(plan_next).collect();
-    let counters = decl.counters.as_slice().iter();
-    PlanNode {
-        kind: NodeKind::of(decl).expect("checked when it was read"),
-        counters: counters.map(|counter| counter.name.as_str().to_owned()).collect(),
-        wakes: decl.flags & node_flag::MAY_SLEEP != 0,
-        format_trace: decl.format_trace,
-        ..PlanNode::new(name, generation.owner, code, nexts)
-    }
-}
-
-fn add_arcs(plan: &mut Plan, owner: Owner, declarations: &Declarations) -> Result<(), PlanError> {
-    for (name, decl) in declarations.arcs() {
-        plan.add_arc(name, plan_arc(decl, owner))?;
-    }
-    for (node, decl) in declarations.features() {
-        plan.add_feature(decl.arc.as_str(), plan_feature(node, decl, owner))?;
-    }
-    Ok(())
-}
-
-fn plan_arc(decl: &ArcDecl, owner: Owner) -> FeatureArc {
-    FeatureArc {
-        owner,
-        starts: names(decl.starts.as_slice()),
-        end: decl.end.as_str().to_owned(),
-        by_tx: decl.by_tx_interface != 0,
-        features: Vec::new(),
-    }
-}
-
-fn plan_feature(node: &str, decl: &FeatureDecl, owner: Owner) -> Feature {
-    Feature {
-        node: node.into(),
-        owner,
-        before: names(decl.before.as_slice()),
-        after: names(decl.after.as_slice()),
-        enabled: if decl.default_on != 0 { Enabled::everywhere() } else { Enabled::default() },
-    }
-}
-
-fn names(names: &[gristmill_abi::Str<'static>]) -> Vec<String> {
-    names.iter().map(|name| name.as_str().to_owned()).collect()
 }

@@ -1,13 +1,15 @@
 //! Loading plugins: from a file's bytes to the declarations of a mapped image.
 //!
 //! In the order a plugin travels: [`SearchPath`] finds its file by name, [`inspect`] reads and
-//! checks the bytes before any of their code runs, [`Images`] maps a private copy of those bytes,
-//! asks the root module for [`Declarations`] and holds them against what the file said of itself;
-//! [`lifecycle`] makes a [`generation`](generation::Generation) of it and splices its nodes into the
+//! checks the bytes before any of their code runs, [`Copies`] makes a private copy of them,
+//! [`Images`] maps that, asks the root module for [`Declarations`] and holds them against what the file
+//! said of itself;
+//! [`load`] makes a [`generation`](generation::Generation) of it and splices its nodes into the
 //! running graph; [`registry`] knows all that it registered and takes it away again.
 
 pub mod classes;
 pub mod command;
+mod copies;
 mod declarations;
 mod descriptor;
 mod elf;
@@ -21,6 +23,7 @@ mod inspect;
 mod kind;
 pub mod lifecycle;
 pub mod listeners;
+pub mod load;
 mod maps;
 mod name;
 mod ownership;
@@ -36,6 +39,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 
+pub use copies::{Copied, Copies};
 pub use declarations::{Body, Declarations, Declared};
 pub use descriptor::{
     ArcRecord, CommandRecord, Description, FeatureRecord, OfferRecord, RequireRecord,

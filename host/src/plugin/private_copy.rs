@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::{
-        fd::{IntoRawFd, OwnedFd},
+        fd::{AsRawFd, IntoRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
@@ -23,6 +23,8 @@ use super::place::Place;
 pub(super) struct PrivateCopy {
     path: PathBuf,
     is_file: bool,
+    /// Of a copy in memory that the linker was not told of.
+    memory: Option<OwnedFd>,
 }
 
 impl PrivateCopy {
@@ -42,6 +44,15 @@ impl PrivateCopy {
         &self.path
     }
 
+    /// The same, for the linker to open.
+    pub(super) fn for_linker(&mut self) -> &Path {
+        if let Some(memory) = self.memory.take() {
+            // Open for ever: were the number used again, its path would name the older image.
+            let _ = memory.into_raw_fd();
+        }
+        &self.path
+    }
+
     fn in_file(path: PathBuf, bytes: &[u8]) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -50,7 +61,7 @@ impl PrivateCopy {
             .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits().cast_signed())
             .open(&path)?;
         // From here on a failure removes the file.
-        let copy = Self { path, is_file: true };
+        let copy = Self { path, is_file: true, memory: None };
         file.write_all(bytes)?;
         Ok(copy)
     }
@@ -62,10 +73,9 @@ impl PrivateCopy {
             &file,
             SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
         )?;
-        // Open for ever: were the number used again, its path would name the older image. The
-        // process's number, not `self`, so that a debugger opens this file and not one of its own.
-        let path = PathBuf::from(format!("/proc/{}/fd/{}", process::id(), file.into_raw_fd()));
-        Ok(Self { path, is_file: false })
+        // The process's number, not `self`, so that a debugger opens this file and not one of its own.
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd()));
+        Ok(Self { path, is_file: false, memory: Some(file.into()) })
     }
 }
 

@@ -119,8 +119,7 @@ impl Clock {
 
     /// A clock for another thread.
     pub fn thread(&self) -> ThreadClock {
-        let thread = &self.thread;
-        ThreadClock::new(thread.source.clone(), Arc::clone(&thread.shared), thread.last)
+        self.thread.another()
     }
 
     /// Checks the counter against the monotonic clock if the last check was 16 s ago or more.
@@ -200,6 +199,11 @@ impl ThreadClock {
         };
         clock.adopt();
         clock
+    }
+
+    /// A clock for another thread.
+    pub fn another(&self) -> Self {
+        Self::new(self.source.clone(), Arc::clone(&self.shared), self.last)
     }
 
     /// The time since the start; the same as or later than at the last reading.

@@ -18,6 +18,7 @@ use gristmill_abi::{
     trace::{TRACE_RECORD, TraceService},
 };
 
+use super::work;
 use crate::{Error, Packet};
 
 /// Threads that a node on the bench can hand packets to: main and three workers.
@@ -107,6 +108,7 @@ unsafe extern "C" fn service(
 ) -> Status {
     let table: Option<*const c_void> = match name.as_str() {
         "handoff" => Some((&raw const HANDOFF).cast()),
+        "work" => Some((&raw const work::SERVICE).cast()),
         "trace" => Some((&raw const TRACE).cast()),
         "log" => Some((&raw const LOG).cast()),
         "config" => Some((&raw const CONFIG).cast()),

@@ -65,10 +65,13 @@ impl Command for CreatePcap {
         let (output_file, output) = output.unzip();
         let report = Arc::new(Report::new(plugin.host, id, name.clone(), input, output));
         let epoch_ns = epoch_ns(plugin.host.now_ns());
-        let Parts { device, rx, tx } =
+        let Parts { device, rx, tx, writing } =
             PcapDevice::open(&report, link, input_file, output_file, epoch_ns)?;
         let index = plugin.host.create_interface(&interface, Arc::new(device), rx, tx)?;
         plugin.reports.lock().insert(index, report);
+        if let Some(writing) = writing {
+            plugin.writings.lock().insert(index, writing);
+        }
         answer.line(&name);
         Ok(())
     }
@@ -89,8 +92,13 @@ impl Command for DeletePcap {
             let name = args.text("interface").unwrap_or_default();
             return Err(Error::new(format!("{name} is no pcap interface")));
         }
+        // Most of what waits is written while the interface is there and main goes on.
+        let writing = plugin.writings.lock().get(&index).cloned();
+        if let Some(writing) = writing {
+            let _ = writing.flush(); // The rest is, or is told, when the queue goes.
+        }
         plugin.host.delete_interface(index)?;
-        plugin.reports.lock().remove(&index);
+        plugin.forget(index);
         Ok(())
     }
 }

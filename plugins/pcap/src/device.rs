@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -11,7 +10,12 @@ use std::{
 
 use plugin_api::{Device, Error, RxFrame, RxQueue, TxFrame, next_nodes};
 
-use crate::{Pcap, input::InputQueue, output::OutputQueue, report::Report};
+use crate::{
+    Pcap,
+    input::InputQueue,
+    output::{OutputQueue, Writing},
+    report::Report,
+};
 
 next_nodes! {
     /// Where replayed packets go.
@@ -75,6 +79,8 @@ pub(crate) struct Parts {
     pub(crate) device: PcapDevice,
     pub(crate) rx: Vec<RxQueue<InputQueue>>,
     pub(crate) tx: Vec<Option<OutputQueue>>,
+    /// What writes the capture, if one is written.
+    pub(crate) writing: Option<Arc<Writing>>,
 }
 
 impl PcapDevice {
@@ -87,15 +93,17 @@ impl PcapDevice {
         input: Option<Arc<File>>,
         output: Option<File>,
         epoch_ns: u64,
-    ) -> io::Result<Parts> {
+    ) -> Result<Parts, Error> {
+        let host = report.host;
         let report = || Arc::clone(report);
         let rx = input.map(|file| InputQueue::open(file, link, report())).transpose()?;
-        let tx =
-            output.map(|file| OutputQueue::open(file, link, epoch_ns, report())).transpose()?;
+        let tx = output.map(|file| OutputQueue::open(host, file, link, epoch_ns, report()));
+        let tx = tx.transpose()?;
         let rx = rx.map(|queue| RxQueue { readable: Some(queue.readable()), queue });
         Ok(Parts {
             device: Self { taken_up: AtomicU32::new(0), report: report() },
             rx: rx.into_iter().collect(),
+            writing: tx.as_ref().and_then(OutputQueue::writing),
             tx: vec![tx], // One, so that the capture has the packets in order.
         })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! file ─► capture ─► reading thread ─chunks─► input queue ─► packets … the graph
 //!                           └──────alarm────────┘ ▲ pace
-//! the graph … packets ─► output queue ─ring─► writing thread ─► file
+//! the graph … packets ─► output queue ─ring─► work item ─► file
 //! ```
 
 mod alarm;
@@ -28,6 +28,7 @@ use plugin_api::{
 use crate::{
     cli::{CreatePcap, DeletePcap, ShowPcap},
     device::PcapDevice,
+    output::Writing,
     report::Report,
 };
 
@@ -38,6 +39,15 @@ pub struct Pcap {
     /// Captures are written nowhere else; `None`: wherever the host may write.
     output_directory: Option<PathBuf>,
     reports: Mutex<BTreeMap<InterfaceIndex, Arc<Report>>>,
+    writings: Mutex<BTreeMap<InterfaceIndex, Arc<Writing>>>,
+}
+
+impl Pcap {
+    fn forget(&self, index: InterfaceIndex) {
+        self.reports.lock().remove(&index);
+        let writing = self.writings.lock().remove(&index);
+        drop(writing); // Not with the lock: it may wait for its last run.
+    }
 }
 
 impl Plugin for Pcap {
@@ -49,12 +59,12 @@ impl Plugin for Pcap {
             let directory = directory.display();
             return Err(Error::new(format!("output-directory {directory}: must begin with /")));
         }
-        Ok(Self { host, output_directory, reports: Mutex::default() })
+        Ok(Self { host, output_directory, reports: Mutex::default(), writings: Mutex::default() })
     }
 
     fn notify(self: &Arc<Self>, notice: Notice) {
         if let Notice::InterfaceRemoved(index) = notice {
-            self.reports.lock().remove(&index);
+            self.forget(index);
         }
     }
 }

@@ -1,19 +1,11 @@
-//! The transmit queue: packets into a capture, which a thread of its own writes.
+//! The transmit queue: packets into a capture, which a work item writes.
 //!
 //! What is in the ring is what will be in the file, whole records only.
 
-use std::{
-    fs::File,
-    io, mem,
-    os::unix::fs::FileExt as _,
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, SyncSender},
-    },
-    thread::{self, JoinHandle},
-};
+use std::{fs::File, mem, os::unix::fs::FileExt as _, sync::Arc};
 
-use plugin_api::TxFrame;
+use parking_lot::Mutex;
+use plugin_api::{Error, Host, TxFrame, WorkItem, WorkQueue, WorkQueueOptions};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::{
@@ -32,43 +24,73 @@ const RECORD: usize = 16;
 /// A pcap file in little-endian order, whose times are nanoseconds.
 const MAGIC: u32 = 0xa1b2_3c4d;
 
+/// What has a work thread write what is in the ring.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    // In this order: an item ends before its queue.
+    item: WorkItem,
+    writer: Arc<Mutex<Writer>>,
+    /// Of this capture alone: a disk that is stuck holds up no other one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it ends with this"))]
+    queue: WorkQueue,
+}
+
 /// A capture that is written.
 #[derive(Debug)]
 pub(crate) struct OutputQueue {
     ring: Producer<u8>,
-    /// `None` once it is dropped, which ends the thread as soon as all is written.
-    doorbell: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    writing: Option<Arc<Writing>>,
     /// The time, in nanoseconds since 1970, at which the host's clock was 0.
     epoch_ns: u64,
     report: Arc<Report>,
 }
 
+impl Writing {
+    fn new(host: Host, name: &str, writer: Writer) -> Result<Self, Error> {
+        let queue = host.work_queue(WorkQueueOptions::new(&format!("{name}-write")).ordered())?;
+        let writer = Arc::new(Mutex::new(writer));
+        let theirs = Arc::clone(&writer);
+        let item = queue.item("write", move || theirs.lock().run())?;
+        Ok(Self { item, writer, queue })
+    }
+
+    /// Waits until all that was taken up to now is written, or lost and counted.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        let _queued = self.item.queue(); // Perhaps it is already, or runs and looks once more.
+        self.item.flush()
+    }
+}
+
 impl OutputQueue {
     /// Begins to write a capture into `file`, which is empty.
     pub(crate) fn open(
+        host: Host,
         file: File,
         link: LinkKind,
         epoch_ns: u64,
         report: Arc<Report>,
-    ) -> io::Result<Self> {
-        let (mut queue, writer, rung) = Self::connect(RING, file, link, epoch_ns, report);
-        let name = format!("{}-write", queue.report.name);
-        let thread = thread::Builder::new().name(name).spawn(move || writer.run(&rung))?;
-        queue.thread = Some(thread);
+    ) -> Result<Self, Error> {
+        let (mut queue, writer) = Self::connect(RING, file, link, epoch_ns, report);
+        let writing = Writing::new(host, &queue.report.name, writer)?;
+        let _queued = writing.item.queue(); // The header, so that there is a capture at all.
+        queue.writing = Some(Arc::new(writing));
         Ok(queue)
     }
 
-    /// A queue and the writer at its other end, which no thread runs yet.
+    /// What writes it, for those who wait for that.
+    pub(crate) fn writing(&self) -> Option<Arc<Writing>> {
+        self.writing.clone()
+    }
+
+    /// A queue and the writer at its other end, which nothing runs yet.
     fn connect(
         ring: usize,
         file: File,
         link: LinkKind,
         epoch_ns: u64,
         report: Arc<Report>,
-    ) -> (Self, Writer, Receiver<()>) {
+    ) -> (Self, Writer) {
         let (ring, out) = RingBuffer::new(ring);
-        let (doorbell, rung) = mpsc::sync_channel(1);
         let writer = Writer {
             ring: out,
             file,
@@ -77,8 +99,7 @@ impl OutputQueue {
             batch: Vec::new(),
             report: Arc::clone(&report),
         };
-        let queue = Self { ring, doorbell: Some(doorbell), thread: None, epoch_ns, report };
-        (queue, writer, rung)
+        (Self { ring, writing: None, epoch_ns, report }, writer)
     }
 
     /// Takes the first packets of the frame into the capture; how many. The writer may be too far
@@ -102,8 +123,8 @@ impl OutputQueue {
         if let Some(output) = self.report.output.as_ref().filter(|_| taken < frame.len()) {
             output.queue_full.add(1);
         }
-        if let Some(doorbell) = &self.doorbell {
-            let _ = doorbell.try_send(()); // Rung already, or the thread panicked.
+        if let Some(writing) = &self.writing {
+            let _queued = writing.item.queue(); // It may be waiting already.
         }
         taken
     }
@@ -111,9 +132,16 @@ impl OutputQueue {
 
 impl Drop for OutputQueue {
     fn drop(&mut self) {
-        self.doorbell = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // A panic was reported by the hook.
+        let Some(writing) = self.writing.take() else { return };
+        let flushed = writing.flush();
+        match (writing.writer.try_lock(), flushed) {
+            // When the host ends, its queues take nothing any more before the last packet is sent.
+            (Some(mut writer), _) => writer.run(),
+            (None, Err(error)) => {
+                // The run that lasts writes it all, whenever it can.
+                self.report.fail_output(format!("not all is written yet: {error}"));
+            }
+            (None, Ok(())) => {}
         }
     }
 }
@@ -152,7 +180,8 @@ fn record(at_ns: u64, kept: usize, len: usize) -> [u8; RECORD] {
     record
 }
 
-/// The writing thread.
+/// The other end of the ring.
+#[derive(Debug)]
 struct Writer {
     ring: Consumer<u8>,
     file: File,
@@ -164,14 +193,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, rung: &Receiver<()>) {
+    /// Writes what has come. Context: a work thread.
+    fn run(&mut self) {
         let report = Arc::clone(&self.report);
-        let Some(output) = &report.output else { return };
-        self.write(output); // The header, so that there is a capture at all.
-        while rung.recv().is_ok() {
+        if let Some(output) = &report.output {
             self.write(output);
         }
-        self.write(output);
     }
 
     /// Writes what is in the ring, all of it or nothing.
@@ -243,7 +270,7 @@ mod tests {
         let mut bench = DeviceBench::new(parts.device);
 
         // Room for eight records and a bit, and nobody who writes.
-        let (queue, mut writer, rung) =
+        let (queue, mut writer) =
             OutputQueue::connect(8 * 116 + 30, file, link, 0, Arc::clone(&report));
         let mut queue = Some(queue);
         let output = report.output.as_ref().unwrap();
@@ -254,8 +281,7 @@ mod tests {
         assert_eq!(bench.transmit(&mut queue, [vec![99; 10]]), 1, "a short one fits");
         writer.write(output);
         assert_eq!(bench.transmit(&mut queue, numbered(10)), 8, "around the end of the ring");
-        drop(queue);
-        writer.run(&rung);
+        writer.run();
 
         assert_eq!((output.packets.load(), output.queue_full.load()), (8 + 1 + 8, 3));
         let written = fs::read(&path).unwrap();
@@ -270,5 +296,26 @@ mod tests {
             assert_eq!(record[..16], self::record(0, 100, 100));
             assert_eq!(record[16..], [number; 100]);
         }
+    }
+
+    #[test]
+    fn what_was_taken_is_written_though_the_work_queue_takes_nothing_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.pcap");
+        let (file, id) = file::create(&path, None, |_| None).unwrap();
+        let output = OutputReport::new(path.clone(), id);
+        let report = Arc::new(Report::new(host(), 0, "pcap0".into(), None, Some(output)));
+        let parts = PcapDevice::open(&report, LinkKind::Ethernet, None, Some(file), 0).unwrap();
+        let mut bench = DeviceBench::new(parts.device);
+        let mut queue = parts.tx.into_iter().next().unwrap();
+        assert_eq!(bench.transmit(&mut queue, vec![vec![1; 100]; 10]), 10);
+        let writing = parts.writing.unwrap();
+        writing.flush().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 24 + 10 * 116);
+        writing.queue.close().unwrap();
+        assert_eq!(bench.transmit(&mut queue, vec![vec![2; 100]; 10]), 10);
+        drop(queue);
+        assert_eq!(report.output.as_ref().unwrap().packets.load(), 20);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 24 + 20 * 116);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Report {
     pub(crate) output: Option<OutputReport>,
     /// Packets sent to an interface that writes no capture.
     pub(crate) unwritten: Counter,
-    host: Host,
+    pub(crate) host: Host,
 }
 
 /// Of a capture that is replayed.

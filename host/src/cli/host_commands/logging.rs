@@ -1,9 +1,12 @@
-//! `show logging`, `clear logging`, `show logging classes`, `set logging class`.
+//! `show logging`, `clear logging`, `show logging classes`, `set logging class`, `set logging file`.
+
+use std::path::PathBuf;
 
 use super::{reads, writes};
 use crate::{
-    cli::{Answer, Call, Cell, Column, CommandError, Table},
+    cli::{Answer, Call, Cell, Column, CommandError, Lender, Role, Table, WaitingBuiltin},
     control::Control,
+    log::LogFileError,
 };
 
 inventory::submit! {
@@ -79,4 +82,52 @@ fn set_class(
     let level = call.args.text("level").and_then(|level| level.parse().ok());
     let setting = crate::log::ClassSetting { level, rate: call.args.u32("rate") };
     control.host.log.set_class(class, setting).map_err(CommandError::failed)
+}
+
+inventory::submit! {
+    WaitingBuiltin {
+        grammar: "set logging file <file:word>",
+        help: "append the log to a file, opened anew if it is that already; or `off'",
+        role: Role::Write,
+        run: set_file,
+    }
+}
+
+/// Why the log does not go where it is told to.
+#[derive(Debug, thiserror::Error)]
+enum SetFileError {
+    #[error("{}: only root and the host's own user may have it write files", .0.display())]
+    Rights(PathBuf),
+    #[error("{}: give a path that begins with `/', or `off'", .0.display())]
+    Relative(PathBuf),
+    #[error(transparent)]
+    File(#[from] LogFileError),
+}
+
+/// Opening a file may block, and so may the last lines of the one before.
+fn set_file(
+    lender: &mut Lender<'_, Control>,
+    call: &mut Call<'_>,
+    answer: &mut Answer,
+) -> Result<(), CommandError> {
+    let path = PathBuf::from(&call.args.require("file")?.text);
+    let host = lender.lend(|control| control.host);
+    let has_rights = call.caller.has_host_rights();
+    let set = move || -> Result<String, SetFileError> {
+        if !has_rights {
+            return Err(SetFileError::Rights(path));
+        }
+        if path.as_os_str() == "off" {
+            host.log.end_file();
+            return Ok("to no file".to_owned());
+        }
+        if path.is_relative() {
+            return Err(SetFileError::Relative(path));
+        }
+        host.log.write_to(&host.work, &path)?;
+        Ok(format!("to {}", path.display()))
+    };
+    let done = host.blocking_until_ended("set logging file", set).map_err(CommandError::failed)?;
+    answer.line(done.map_err(CommandError::failed)?);
+    Ok(())
 }

@@ -2,18 +2,19 @@
 
 use super::{reads, writes};
 use crate::{
-    cli::{Answer, Call, Cell, Column, CommandError, Table},
+    cli::{Answer, Call, Cell, Column, CommandError, Lender, Role, Table, WaitingBuiltin},
     control::Control,
-    plugin::lifecycle::{Draining, LoadReport},
+    plugin::{lifecycle::Draining, load::LoadReport},
     time::Nanos,
 };
 
 inventory::submit! {
-    writes(
-        "plugin load <file:path>",
-        "load a plugin: a name that is looked for, or a path",
-        load,
-    )
+    WaitingBuiltin {
+        grammar: "plugin load <file:path>",
+        help: "load a plugin: a name that is looked for, or a path",
+        role: Role::Write,
+        run: load,
+    }
 }
 
 inventory::submit! {
@@ -40,15 +41,25 @@ inventory::submit! {
     )
 }
 
+/// Main goes on while the file is read: others may have loaded, unloaded or ended things before it is
+/// this load's turn again.
 fn load(
-    control: &mut Control,
+    lender: &mut Lender<'_, Control>,
     call: &mut Call<'_>,
     answer: &mut Answer,
 ) -> Result<(), CommandError> {
     let wanted = call.args.require("file")?.text.clone();
     let file = if wanted.contains('/') { Some(call.open("file")?.into()) } else { None };
-    let report = control.load_plugin(&wanted, file).map_err(CommandError::failed)?;
-    answer.table(report_table(&report));
+    let (host, request) =
+        lender.lend(|control| (control.host, control.request_load(&wanted, file)));
+    let read = host.blocking_until_ended("plugin load", || request.read());
+    let mut ready = read.map_err(CommandError::failed)?.map_err(CommandError::failed)?;
+    let loaded = lender.lend(|control| control.finish_load(&mut ready));
+    if ready.has_copy() {
+        // Nobody needs it. To remove it may take as long as writing it did.
+        let _ = host.blocking_until_ended("plugin load", || drop(ready));
+    }
+    answer.table(report_table(&loaded.map_err(CommandError::failed)?));
     Ok(())
 }
 

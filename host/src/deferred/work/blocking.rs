@@ -22,6 +22,17 @@ impl<R> Drop for Deliver<R> {
     }
 }
 
+/// Whoever waited is to end, and does not wait any more; the work goes on without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host ends, and this is not waited for")]
+pub struct Abandoned;
+
+/// Who waits for a result, in a process of main's.
+struct Awaited<R> {
+    outcome: Arc<Mutex<Outcome<R>>>,
+    is_there: bool,
+}
+
 impl Host {
     /// Runs `work`, which may block, and gives what it returns.
     ///
@@ -40,13 +51,48 @@ impl Host {
         if !self.processes.can_wait() {
             return work();
         }
+        let awaited = self.put_to_work(name, work);
+        if !awaited.is_there {
+            // A process that is to end does not wait any more, but its work has to.
+            let is_there = |_: &mut _| awaited.outcome.lock().is_some();
+            let shared = &self.work.shared;
+            shared.block_until(&mut shared.state.lock(), None, is_there);
+        }
+        awaited.take()
+    }
+
+    /// As [`blocking`](Self::blocking), for work that may take long and whose result nobody needs
+    /// once the host ends.
+    ///
+    /// # Errors
+    /// If the process is to end; what `work` returns is dropped by the work thread then.
+    ///
+    /// # Panics
+    /// If `work` does.
+    pub fn blocking_until_ended<R: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Abandoned> {
+        if !self.processes.can_wait() {
+            return Ok(work());
+        }
+        let awaited = self.put_to_work(name, work);
+        if awaited.is_there { Ok(awaited.take()) } else { Err(Abandoned) }
+    }
+
+    /// Has a work thread run it; the process waits for what comes of it, unless it is to end.
+    fn put_to_work<R: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Awaited<R> {
         let outcome = Arc::new(Mutex::new(None));
         let deliver = Deliver(Arc::clone(&outcome));
         let run = move || {
             let done = catch_unwind(AssertUnwindSafe(work));
             *deliver.0.lock() = Some(done);
         };
-        let shared = &self.work.shared;
         match self.work.system() {
             Ok(queue) => {
                 let queued = queue.run(name, run); // Or dropped, which is an outcome too.
@@ -55,11 +101,14 @@ impl Host {
             Err(_) => run(), // There are no threads: better late than not.
         }
         let is_there = |_: &mut _| outcome.lock().is_some();
-        // A process that is to end does not wait any more, but its work has to.
-        if !shared.suspend_until(self, is_there) {
-            shared.block_until(&mut shared.state.lock(), None, is_there);
-        }
-        let done = outcome.lock().take();
+        let is_there = self.work.shared.suspend_until(self, is_there);
+        Awaited { outcome, is_there }
+    }
+}
+
+impl<R> Awaited<R> {
+    fn take(self) -> R {
+        let done = self.outcome.lock().take();
         match done.expect("it is there") {
             Ok(result) => result,
             Err(payload) => resume_unwind(payload),

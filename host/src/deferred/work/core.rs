@@ -110,6 +110,8 @@ pub(super) struct Core<W> {
     /// Somebody looks at the pools until none of them has a backlog.
     watching: bool,
     pub(super) max_threads: usize,
+    /// Queues that last.
+    lasting: usize,
     sequence: u64,
 }
 
@@ -387,7 +389,9 @@ impl<W> Core<W> {
 
     /// Items of an owner that run: name and queue.
     pub(super) fn running_of(&self, owner: Owner) -> Vec<String> {
-        let of = |item: &Item<W>| self.queues.get(item.queue).filter(|of| of.owner == owner);
+        let of = |item: &Item<W>| {
+            self.queues.get(item.queue).filter(|of| of.owner == owner && !of.lasting)
+        };
         let running = self.items.iter().filter(|(_, item)| item.run.is_some());
         running
             .filter_map(|(_, item)| Some(format!("{} of queue {}", item.name, of(item)?.name)))

@@ -71,6 +71,8 @@ pub(super) struct State {
     cpus: Option<CpuSet>,
     /// There is a supervisor.
     pub(super) supervised: bool,
+    /// No queue is made any more.
+    ended: bool,
     /// All threads are to end.
     pub(super) ending: bool,
     /// Threads that wait.
@@ -90,8 +92,7 @@ pub(super) struct Shared {
     pub(super) settled: Condvar,
     pub(super) supervisor: Parker,
     host: OnceLock<&'static Host>,
-    /// For those without a host.
-    clock: Mutex<Clock>,
+    clock: Mutex<ThreadClock>,
 }
 
 impl fmt::Debug for Shared {
@@ -108,7 +109,8 @@ pub struct WorkQueues {
 
 impl Default for WorkQueues {
     fn default() -> Self {
-        Self::new(&Settings::beside(std::iter::empty(), MAX_THREADS))
+        let settings = Settings::beside(std::iter::empty(), MAX_THREADS);
+        Self::new(&settings, Clock::monotonic().thread())
     }
 }
 
@@ -119,13 +121,14 @@ impl Drop for WorkQueues {
 }
 
 impl WorkQueues {
-    /// Without queues, and without threads until there is one.
-    pub fn new(settings: &Settings) -> Self {
+    /// Without queues, and without threads until there is one; `clock` is the host's.
+    pub fn new(settings: &Settings, clock: ThreadClock) -> Self {
         let core = Core::new(settings.limit.max(1), settings.max_threads.max(1));
         let state = State {
             core,
             cpus: settings.cpus,
             supervised: false,
+            ended: false,
             ending: false,
             waiters: 0,
             processes: Vec::new(),
@@ -137,19 +140,14 @@ impl WorkQueues {
             settled: Condvar::new(),
             supervisor: Parker::default(),
             host: OnceLock::new(),
-            clock: Mutex::new(Clock::monotonic()),
+            clock: Mutex::new(clock),
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Says whose they are, which gives them timers, and where their threads run. Before any queue
-    /// is made.
-    pub fn attach(&self, host: &'static Host, settings: &Settings) {
+    /// Says whose they are, which gives them timers, and processes that may wait.
+    pub fn attach(&self, host: &'static Host) {
         self.shared.host.get_or_init(|| host);
-        let mut state = self.shared.state.lock();
-        state.cpus = settings.cpus;
-        state.core.pools[0].limit = settings.limit.max(1);
-        state.core.max_threads = settings.max_threads.max(1);
     }
 
     /// Makes a queue.
@@ -159,7 +157,7 @@ impl WorkQueues {
     pub fn queue(&self, spec: QueueSpec) -> Result<Queue, WorkError> {
         self.shared.ensure_supervisor().map_err(WorkError::NoThread)?;
         let mut state = self.shared.state.lock();
-        if state.ending {
+        if state.ended || state.ending {
             return Err(WorkError::Closed);
         }
         let key = state.core.add_queue(spec);
@@ -236,15 +234,20 @@ impl WorkQueues {
         }
     }
 
-    /// Cancels all that is pending and ends the threads; gives what runs still after `patience`.
+    /// Cancels all that is pending, but for what [lasts](QueueSpec::lasting); gives what runs still
+    /// after `patience`. No queue is made any more.
     pub fn end(&self, patience: Duration) -> Vec<String> {
         let owners: std::collections::BTreeSet<_> = {
-            let state = self.shared.state.lock();
+            let mut state = self.shared.state.lock();
+            state.ended = true;
             state.core.queues.iter().map(|(_, queue)| queue.owner).collect()
         };
-        let running = owners.into_iter().flat_map(|owner| self.revoke(owner, patience)).collect();
+        owners.into_iter().flat_map(|owner| self.revoke(owner, patience)).collect()
+    }
+
+    /// Ends the threads as soon as they have nothing to run.
+    pub fn quit(&self) {
         self.shared.quit();
-        running
     }
 }
 
@@ -252,7 +255,8 @@ impl QueueSpec {
     /// A queue of the host's own.
     pub fn of_host(name: &str, kind: Kind) -> Self {
         let (name, plugin) = (name.to_owned(), "host".to_owned());
-        Self { name, owner: Owner::HOST, plugin, kind, max_active: Self::MAX_ACTIVE }
+        let (owner, max_active) = (Owner::HOST, Self::MAX_ACTIVE);
+        Self { name, owner, plugin, kind, max_active, lasting: false }
     }
 
     /// Items of a queue in execution at once, if nothing else is said.
@@ -266,15 +270,12 @@ impl Shared {
 
     /// A clock for the calling thread.
     pub(super) fn thread_clock(&self) -> ThreadClock {
-        match self.host() {
-            Some(host) => host.clock().lock().thread(),
-            None => self.clock.lock().thread(),
-        }
+        self.clock.lock().another()
     }
 
     /// The time. Any thread.
     pub(super) fn now(&self) -> Nanos {
-        self.host().map_or_else(|| self.clock.lock().read(), Host::now)
+        self.clock.lock().read()
     }
 
     pub(super) fn warn(&self, text: &str) {

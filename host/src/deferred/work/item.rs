@@ -1,6 +1,9 @@
 //! An item, as its maker has it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use plugin_api::ThreadIndex;
 
@@ -26,6 +29,8 @@ pub struct Item {
     key: Key,
     /// Made with the first delay.
     timer: OnceLock<Arc<Timer<HostTimer>>>,
+    /// Its end waits for nothing.
+    is_detached: AtomicBool,
 }
 
 impl Drop for Item {
@@ -36,7 +41,7 @@ impl Drop for Item {
 
 impl Item {
     pub(super) fn new(queue: Queue, key: Key) -> Self {
-        Self { queue, key, timer: OnceLock::new() }
+        Self { queue, key, timer: OnceLock::new(), is_detached: AtomicBool::new(false) }
     }
 
     fn from(&self) -> Option<Key> {
@@ -225,6 +230,11 @@ impl Item {
         self.queue.shared.state.lock().core.is_pending(self.key)
     }
 
+    /// Has it end, in the time to come, without a wait for what runs of it.
+    pub fn detach(&self) {
+        self.is_detached.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the item: cancelled, never queued again, and, where the thread may wait, not running.
     ///
     /// # Errors
@@ -239,7 +249,7 @@ impl Item {
         drop(state);
         shared.wake(wake);
         drop(dropped);
-        shared.wait(target)
+        if self.is_detached.load(Ordering::Relaxed) { Ok(()) } else { shared.wait(target) }
     }
 }
 

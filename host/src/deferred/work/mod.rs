@@ -31,6 +31,7 @@ mod wait;
 use std::{io, time::Duration};
 
 pub use self::core::{QueueSpec, Queued};
+pub use blocking::Abandoned;
 use facility::Shared;
 pub(crate) use facility::Work;
 pub use facility::{MAX_THREADS, PATIENCE, Settings, WorkQueues};

@@ -190,11 +190,16 @@ impl Queue {
     /// # Errors
     /// As of [`flush`](Self::flush); it is closed all the same.
     pub fn close(&self) -> Result<(), WorkError> {
+        self.close_unwaited();
+        self.shared.wait(Target::Empty(self.key))
+    }
+
+    /// The same, but that it does not wait for what runs.
+    pub(crate) fn close_unwaited(&self) {
         let mut state = self.shared.state.lock();
         let dropped = state.core.close_queue(self.key);
         self.shared.tell_waiters(&mut state);
         drop(state);
         drop(dropped);
-        self.shared.wait(Target::Empty(self.key))
     }
 }

@@ -16,13 +16,14 @@ use std::{
 use parking_lot::Mutex;
 
 use super::*;
-use crate::graph::Owner;
+use crate::{graph::Owner, time::Clock};
 
 /// As long as anything takes on a machine with too much to do.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn queues(limit: usize) -> WorkQueues {
-    WorkQueues::new(&Settings { cpus: None, limit, max_threads: 16 })
+    let settings = Settings { cpus: None, limit, max_threads: 16 };
+    WorkQueues::new(&settings, Clock::monotonic().thread())
 }
 
 fn unbound(work: &WorkQueues, max_active: u32) -> Queue {

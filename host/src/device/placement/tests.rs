@@ -16,6 +16,7 @@ use gristmill_abi::{
 use super::*;
 use crate::{
     buffer::{Cache, Pool},
+    deferred::work::WorkQueues,
     device::{DeviceOps, LinkNews, NewInterface},
     engine::{Thread, ThreadShared, poller::Poller},
     graph::Owner,
@@ -51,8 +52,9 @@ struct Bench {
 impl Bench {
     fn new(interfaces: u32) -> Self {
         let clock = Clock::virtual_at(&VirtualTime::default());
-        let log = Log::to_stderr(&Settings::default(), || crate::time::Nanos(0)).unwrap();
-        let host = Host::new(Pool::new(64).unwrap(), clock, log);
+        let work = WorkQueues::default();
+        let log = Log::to_stderr(&Settings::default(), &work, || crate::time::Nanos(0)).unwrap();
+        let host = Host::new(Pool::new(64).unwrap(), clock, log, work);
         let mut threads = Vec::new();
         for index in 0..2 {
             let shared = Arc::new(ThreadShared::new(index).unwrap());

@@ -7,6 +7,7 @@ use gristmill_abi::frame::{Frame, NodeRuntime, PER_PACKET, TAKEN, ThreadCtx};
 use super::*;
 use crate::{
     buffer::Cache,
+    deferred::work::WorkQueues,
     device::error_drop,
     engine::{
         Caller, Thread, dispatch::dispatch_pending, poller::Poller, worker_loop::worker_loop,
@@ -303,8 +304,10 @@ fn a_thread_that_goes_takes_nothing_more_and_what_it_had_is_freed() {
 #[test]
 fn a_thread_that_sleeps_is_woken_for_what_is_handed_to_it() {
     let clock = Clock::monotonic();
-    let log = Log::to_sink(&Settings::default(), || Nanos(0), std::io::sink(), false).unwrap();
-    let host: &'static Host = Box::leak(Box::new(Host::new(Pool::new(1024).unwrap(), clock, log)));
+    let work = WorkQueues::default();
+    let log = Log::to_sink(&Settings::default(), &work, || Nanos(0), std::io::sink(), false);
+    let host = Host::new(Pool::new(1024).unwrap(), clock, log.unwrap(), work);
+    let host: &'static Host = Box::leak(Box::new(host));
     let threads = [0, 1].map(|index| {
         let shared = Arc::new(ThreadShared::new(index).unwrap());
         let poller = Poller::new(Arc::clone(shared.doorbell())).unwrap();

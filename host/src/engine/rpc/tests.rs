@@ -5,11 +5,12 @@ use std::{sync::mpsc, thread, time::Duration};
 use super::{serve::PER_TURN, *};
 use crate::{
     buffer::{Cache, Pool},
+    deferred::work::WorkQueues,
     engine::{Thread, poller::Poller},
     host::Host,
     log::{Log, Settings},
     plugin::table::host_table,
-    time::Clock,
+    time::{Clock, Nanos},
 };
 
 /// Calls that all threads send together; `GRISTMILL_EVENTS` says how many in the long tests.
@@ -20,8 +21,9 @@ fn events() -> u64 {
 /// A host without threads whose queue has so much room; the calling thread is main.
 fn host(room: usize) -> Host {
     let clock = Clock::monotonic();
-    let log = Log::to_sink(&Settings::default(), || crate::time::Nanos(0), std::io::sink(), false);
-    let mut host = Host::new(Pool::new(64).unwrap(), clock, log.unwrap());
+    let work = WorkQueues::default();
+    let log = Log::to_sink(&Settings::default(), &work, || Nanos(0), std::io::sink(), false);
+    let mut host = Host::new(Pool::new(64).unwrap(), clock, log.unwrap(), work);
     host.rpc = Rpc::new(room);
     host
 }

@@ -22,7 +22,7 @@ use super::super::{
     testing::{self, ANYONES, SHARED, bare, bare_with, null},
 };
 use super::*;
-use crate::plugin::{inspect, inspect_bytes};
+use crate::plugin::{Inspected, inspect, inspect_bytes};
 
 extern "C" fn log(_: *const HostTable, _: PluginHandle, _: u32, _: Str<'_>) {}
 extern "C" fn service(
@@ -70,12 +70,20 @@ fn images() -> (TempDir, Images) {
     (base, images)
 }
 
+fn map(
+    images: &Images,
+    plugin: &Inspected,
+    table: &'static HostTable,
+) -> Result<Arc<Image>, LoadError> {
+    images.map(&mut images.copies().copy(plugin)?, table)
+}
+
 fn faulty(fault: u8) -> Inspected {
     inspect_bytes(Path::new("bare.so"), bare_with(fault), &ANYONES).unwrap()
 }
 
 fn error(images: &Images, plugin: &Inspected) -> String {
-    let error = images.map(plugin, host_table().0).unwrap_err().to_string();
+    let error = map(images, plugin, host_table().0).unwrap_err().to_string();
     assert!(!error.contains('\n'), "one line: {error:?}");
     error
 }
@@ -89,7 +97,7 @@ fn mappings(directory: &str) -> usize {
 #[test]
 fn a_plugin_on_the_abi_alone_declares_its_things_in_order() {
     let (_base, images) = images();
-    let image = images.map(&inspect(bare(), None, &ANYONES).unwrap(), host_table().0).unwrap();
+    let image = map(&images, &inspect(bare(), None, &ANYONES).unwrap(), host_table().0).unwrap();
     let all: Vec<_> = image
         .declarations()
         .iter()
@@ -115,7 +123,7 @@ fn a_plugin_on_the_abi_alone_declares_its_things_in_order() {
 fn a_plugin_of_the_sdk_is_mapped() {
     let (_base, images) = images();
     let plugin = inspect(null(), None, &ANYONES).unwrap();
-    let image = images.map(&plugin, host_table().0).unwrap();
+    let image = map(&images, &plugin, host_table().0).unwrap();
     assert_eq!(image.declarations().device_classes().next().unwrap().0, "null");
     let (path, command) = image.declarations().commands().next().unwrap();
     assert_eq!(path, "create null");
@@ -127,16 +135,16 @@ fn the_same_bytes_are_mapped_and_initialised_once() {
     let (_base, images) = images();
     let (table, calls) = host_table();
     let plugin = faulty(b'-');
-    let first = images.map(&plugin, table).unwrap();
+    let first = map(&images, &plugin, table).unwrap();
     let entry = |image: &Image| {
         image.declarations().nodes().next().unwrap().1.variants.as_slice()[0].entry as usize
     };
     let (first_entry, mapped) = (entry(&first), mappings(&images.place()));
     assert!((1..=plugin.mappings()).contains(&mapped), "{mapped}");
-    let again = images.map(&faulty(b'-'), table).unwrap();
+    let again = map(&images, &faulty(b'-'), table).unwrap();
     assert!(Arc::ptr_eq(&first, &again), "in use: one image");
     drop((first, again));
-    let later = images.map(&plugin, table).unwrap();
+    let later = map(&images, &plugin, table).unwrap();
     assert_eq!(entry(&later), first_entry, "the same code");
     assert_eq!(later.copy(), None, "and no new copy");
     assert_eq!(later.number(), 1);
@@ -148,8 +156,8 @@ fn the_same_bytes_are_mapped_and_initialised_once() {
 fn two_contents_of_one_plugin_live_side_by_side() {
     let (_base, images) = images();
     let (table, calls) = host_table();
-    let one = images.map(&faulty(b'1'), table).unwrap();
-    let other = images.map(&faulty(b'2'), table).unwrap();
+    let one = map(&images, &faulty(b'1'), table).unwrap();
+    let other = map(&images, &faulty(b'2'), table).unwrap();
     let entry = |image: &Image| {
         image.declarations().nodes().next().unwrap().1.variants.as_slice()[0].entry as usize
     };
@@ -165,7 +173,7 @@ fn the_private_copy_is_what_was_checked_and_goes_with_its_image() {
     fs::write(&path, bare_with(b'3')).unwrap();
     let plugin = inspect(&path, None, &ANYONES).unwrap();
     fs::write(&path, "overwritten after the check").unwrap();
-    let image = images.map(&plugin, host_table().0).unwrap();
+    let image = map(&images, &plugin, host_table().0).unwrap();
     let copy = image.copy().unwrap().to_path_buf();
     assert_eq!(copy.parent().unwrap(), Path::new(&images.place()));
     assert_eq!(fs::read(&copy).unwrap(), plugin.bytes());
@@ -191,14 +199,14 @@ fn a_copy_that_cannot_be_written_refuses_the_load_and_leaves_nothing() {
 fn a_plugin_is_mapped_from_sealed_memory_where_no_directory_will_do() {
     let images = Images::new(&[]);
     assert_eq!(images.place(), "memory");
-    let image = images.map(&faulty(b'4'), host_table().0).unwrap();
+    let image = map(&images, &faulty(b'4'), host_table().0).unwrap();
     let copy = image.copy().unwrap();
     assert!(copy.starts_with(format!("/proc/{}/fd", std::process::id())), "{}", copy.display());
     let memory = fs::OpenOptions::new().write(true).open(copy).unwrap();
     assert!((&memory).write_all(b"x").is_err(), "sealed");
     let first = copy.to_path_buf();
     drop(image);
-    let other = images.map(&faulty(b'5'), host_table().0).unwrap();
+    let other = map(&images, &faulty(b'5'), host_table().0).unwrap();
     assert_ne!(other.copy().unwrap(), first, "the name of an image is never used again");
 }
 

@@ -157,6 +157,7 @@ unsafe extern "C" fn create_queue(
             plugin: host.owner_name(owner),
             kind,
             max_active,
+            lasting: false,
         })?;
         // SAFETY: the plugin passes room for it.
         unsafe { queue.write(Box::into_raw(Box::new(made)).cast_const().cast()) };

@@ -46,7 +46,7 @@ impl Bench {
             })
             .unzip();
         let report = Arc::new(Report::new(host(), 0, "pcap0".into(), input, output));
-        let Parts { device, rx, tx } =
+        let Parts { device, rx, tx, .. } =
             PcapDevice::open(&report, link, input_file, output_file, epoch_ns).unwrap();
         Self {
             device: DeviceBench::new(device),

@@ -129,12 +129,14 @@ impl<W> Core<W> {
             starts: Vec::new(),
             watching: false,
             max_threads,
+            lasting: 0,
             sequence: 0,
         }
     }
 
     /// Who is to be woken so that a pool's items are taken.
     pub(in super::super) fn demand(&mut self, pool: usize) -> Wake {
+        let most = self.max_threads + self.lasting;
         let of = &mut self.pools[pool];
         if !of.has_backlog() {
             return Wake::Nobody;
@@ -149,7 +151,7 @@ impl<W> Core<W> {
                 thread.state = ThreadState::Coming;
                 return Wake::Thread(Arc::clone(&thread.parker));
             }
-            if of.threads < self.max_threads {
+            if of.threads < most {
                 of.threads += 1;
                 of.waking += 1;
                 let thread = Thread {
@@ -315,7 +317,8 @@ impl<W> Core<W> {
     pub(in super::super) fn exhausted(&mut self) -> Vec<usize> {
         let mut found = Vec::new();
         for (at, of) in self.pools.iter_mut().enumerate() {
-            let all = of.threads >= self.max_threads && of.running == of.threads;
+            let most = self.max_threads + self.lasting;
+            let all = of.threads >= most && of.running == of.threads;
             if all && of.may_run() && of.has_backlog() && !of.exhausted {
                 of.exhausted = true;
                 found.push(at);

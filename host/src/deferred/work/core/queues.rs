@@ -20,6 +20,9 @@ pub struct QueueSpec {
     pub kind: Kind,
     /// Items of it in execution at once, at least 1; an ordered queue has 1.
     pub max_active: u32,
+    /// It goes on until the very end, after those who may want to log; and each pool may have one
+    /// more thread for it, so that its item may be stuck at nobody else's cost.
+    pub lasting: bool,
 }
 
 /// A queue.
@@ -40,6 +43,7 @@ pub(in super::super) struct Queue {
     pub(in super::super) draining: u32,
     /// It takes nothing any more, and is forgotten with its last item.
     pub(in super::super) closed: bool,
+    pub(super) lasting: bool,
     /// What the item is called that was made last.
     pub(super) last_name: Arc<str>,
     /// Items there are.
@@ -100,6 +104,7 @@ impl Colors {
 impl<W> Core<W> {
     pub(in super::super) fn add_queue(&mut self, spec: QueueSpec) -> Key {
         let max_active = if spec.kind == Kind::Ordered { 1 } else { spec.max_active.max(1) };
+        self.lasting += usize::from(spec.lasting);
         self.queues.insert(Queue {
             name: spec.name.into(),
             plugin: spec.plugin.into(),
@@ -114,6 +119,7 @@ impl<W> Core<W> {
             longest: Nanos(0),
             draining: 0,
             closed: false,
+            lasting: spec.lasting,
             last_name: Arc::default(),
             items: 0,
             active: 0,
@@ -142,9 +148,9 @@ impl<W> Core<W> {
         dropped
     }
 
-    /// Closes all queues of an owner and forgets their items. What is to be dropped.
+    /// Closes all queues of an owner that do not last, and forgets their items. What is to be dropped.
     pub(in super::super) fn close_owner(&mut self, owner: Owner) -> Vec<W> {
-        let queues = self.queues.keys(|queue| queue.owner == owner);
+        let queues = self.queues.keys(|queue| queue.owner == owner && !queue.lasting);
         let mut dropped = Vec::new();
         for queue in queues {
             dropped.extend(self.close_queue(queue));
@@ -158,7 +164,8 @@ impl<W> Core<W> {
     /// Forgets a closed queue without items.
     pub(super) fn forget_queue(&mut self, queue: Key) {
         if self.queues.get(queue).is_some_and(|of| of.closed && of.items == 0) {
-            self.queues.remove(queue);
+            let gone = self.queues.remove(queue);
+            self.lasting -= usize::from(gone.is_some_and(|of| of.lasting));
         }
     }
 }

@@ -16,7 +16,7 @@ use plugin_api::ThreadIndex;
 use super::{PATIENCE, pause};
 use crate::{
     buffer::Pool,
-    deferred::work::{Kind, QueueSpec, Queued, Settings, WorkError},
+    deferred::work::{Abandoned, Kind, QueueSpec, Queued, Settings, WorkError, WorkQueues},
     graph::Owner,
     host::{Host, set_current_thread},
     log::{Log, Settings as LogSettings},
@@ -25,10 +25,12 @@ use crate::{
 
 /// A host without forwarding threads; the calling thread is main.
 fn host(clock: Clock, settings: &Settings) -> &'static Host {
-    let log = Log::to_sink(&LogSettings::default(), || Nanos(0), std::io::sink(), false);
-    let host = Host::new(Pool::new(64).unwrap(), clock, log.unwrap());
+    let work = WorkQueues::new(settings, clock.thread());
+    let others = WorkQueues::default(); // Of the log, whose queue is not looked at here.
+    let log = Log::to_sink(&LogSettings::default(), &others, || Nanos(0), std::io::sink(), false);
+    let host = Host::new(Pool::new(64).unwrap(), clock, log.unwrap(), work);
     let host: &'static Host = Box::leak(Box::new(host));
-    host.work.attach(host, settings);
+    host.work.attach(host);
     host
 }
 
@@ -145,6 +147,30 @@ fn a_process_that_blocks_lets_main_go_on() {
     assert!(queues.iter().all(|queue| queue.done == 1), "{queues:?}");
     // Where nobody can be suspended, it just runs.
     assert_eq!(host.blocking("here", move || thread::current().id()), main);
+}
+
+#[test]
+fn a_process_that_is_to_end_leaves_what_it_waits_for_behind() {
+    let host = host(Clock::calibrate(), &settings());
+    let (gate, blocked) = mpsc::channel::<()>();
+    let (sender, results) = mpsc::channel();
+    let mut blocked = Some(blocked);
+    let run = move |_: &mut crate::process::Context| {
+        let blocked = blocked.take().unwrap();
+        let waited = host.blocking_until_ended("blocks", move || blocked.recv().is_err());
+        sender.send(waited).unwrap();
+        Ok(())
+    };
+    host.spawn("blocks", Nanos::from_secs(1), run);
+    host.processes.run(std::ptr::null_mut(), host.now(), |_| (), |_| ());
+    assert!(results.try_recv().is_err());
+    host.processes.revoke(Owner::HOST, |_| ());
+    assert_eq!(results.try_recv(), Ok(Err(Abandoned)));
+    drop(gate);
+    host.work.system().unwrap().flush().unwrap();
+    assert_eq!(host.work.queues()[0].done, 1);
+    // Where nobody can be suspended, it just runs.
+    assert_eq!(host.blocking_until_ended("here", || 7), Ok(7));
 }
 
 #[test]
