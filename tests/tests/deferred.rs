@@ -1,5 +1,4 @@
 //! Softirqs, tasklets, messages to threads and calls after a grace period, in a host with traffic.
-#![expect(clippy::unwrap_used, reason = "a test may panic where it cannot go on")]
 
 use std::time::Duration;
 

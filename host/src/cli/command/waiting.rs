@@ -37,11 +37,11 @@ pub type Waiting<C> = dyn Fn(&mut Lender<'_, C>, &mut Call<'_>, &mut Answer) -> 
     + Send
     + Sync;
 
-/// A command of the host's own that waits, for work queues for instance: as a [`Builtin`], and
+/// A command of the host's own that waits, for work queues for instance: as a [`Builtin`](super::Builtin), and
 /// `registry.add_waiting(inventory::iter::<WaitingBuiltin<Host>>)`.
 #[derive(Debug)]
 pub struct WaitingBuiltin<C> {
-    /// Path, arguments and usage in one; see [`super::grammar`].
+    /// Path, arguments and usage in one; see [`grammar`](crate::cli::grammar).
     pub grammar: &'static str,
     /// One line for people.
     pub help: &'static str,
