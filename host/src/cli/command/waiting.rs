@@ -41,7 +41,7 @@ pub type Waiting<C> = dyn Fn(&mut Lender<'_, C>, &mut Call<'_>, &mut Answer) -> 
 /// `registry.add_waiting(inventory::iter::<WaitingBuiltin<Host>>)`.
 #[derive(Debug)]
 pub struct WaitingBuiltin<C> {
-    /// Path, arguments and usage in one; see [`grammar`](super::super::grammar).
+    /// Path, arguments and usage in one; see [`grammar`](crate::cli::grammar).
     pub grammar: &'static str,
     /// One line for people.
     pub help: &'static str,
