@@ -10,7 +10,7 @@ use std::{
     sync::LazyLock,
 };
 
-use gristmill_abi::{layout::DIGEST, root::ROOT_SYMBOL};
+use gristmill_abi::{ABI_MINOR, layout::DIGEST, root::ROOT_SYMBOL};
 use tempfile::TempDir;
 
 use super::inspect::{Ownership, Trust};
@@ -42,13 +42,13 @@ struct named {{ struct head head; char name[64], detail[192]; }};
 #define RECORD __attribute__((used, retain, section(".gristmill"), aligned(8))) const
 #ifndef NO_RECORDS
 RECORD struct plugin plugin = {{
-    {{ "GRSTMIL1", 1, 0, sizeof(struct plugin) }}, 1, 0, 1, {DIGEST:#x}ULL,
+    {{ "GRSTMIL1", 1, 0, sizeof(struct plugin) }}, 1, {ABI_MINOR}, 1, {DIGEST:#x}ULL,
     "in-c", "1.2.3-rc.1", "1.0.0", "A plugin in C" }};
 RECORD struct named node = {{ {{ "GRSTMIL1", 2, 0, sizeof(struct named) }}, "in-c-node", "" }};
 #endif
 #ifdef TWO_PLUGINS
 RECORD struct plugin second = {{
-    {{ "GRSTMIL1", 1, 0, sizeof(struct plugin) }}, 1, 0, 1, {DIGEST:#x}ULL,
+    {{ "GRSTMIL1", 1, 0, sizeof(struct plugin) }}, 1, {ABI_MINOR}, 1, {DIGEST:#x}ULL,
     "in-c-too", "1.2.3", "1.0.0", "Another" }};
 #endif
 #ifdef TEXT_RELOCATION

@@ -1,4 +1,5 @@
 use gristmill_abi::{
+    ABI_MINOR,
     descriptor::{MAGIC, PluginRecord},
     layout::DIGEST,
 };
@@ -9,7 +10,7 @@ use super::{record::RECORDS_MAX, *};
 fn plugin(name: &str) -> Vec<u8> {
     let mut bytes = head(1, 288);
     bytes.extend(1_u16.to_ne_bytes());
-    bytes.extend(0_u16.to_ne_bytes());
+    bytes.extend(ABI_MINOR.to_ne_bytes());
     bytes.extend(1_u32.to_ne_bytes());
     bytes.extend(DIGEST.to_ne_bytes());
     for (text, size) in [(name, 64), ("1.2.3", 32), ("1.0.0", 32), ("A test", 128)] {
@@ -146,25 +147,26 @@ fn unknown_kinds_and_duplicates_are_refused() {
 #[test]
 fn a_newer_abi_is_named_before_the_kinds_it_brought() {
     let mut newer = plugin("p");
-    newer[18] = 1;
+    newer[18..20].copy_from_slice(&(ABI_MINOR + 1).to_ne_bytes());
     let records = [
         named(9, "p-gizmo", ""),
         newer,
         named(2, "p-node", ""),
         named(8, "timer", "^1"),
         named(8, "timer", "^1.7"),
-        named(8, "trace", "^1"),
+        named(8, "gizmo", "^1"),
     ];
-    let Fault::Abi(AbiFault::Minor { found: 1, lacking }) = read(&records.concat()).unwrap_err()
+    let Fault::Abi(AbiFault::Minor { found, lacking }) = read(&records.concat()).unwrap_err()
     else {
         panic!("the version comes first");
     };
+    assert_eq!(found, ABI_MINOR + 1);
     assert_eq!(
         lacking,
         [
             "it has a record of kind 9, \"p-gizmo\"",
             "it requires \"timer\" ^1.7, which is no service of this host's own",
-            "it requires \"trace\" ^1, which is no service of this host's own",
+            "it requires \"gizmo\" ^1, which is no service of this host's own",
         ]
     );
 }

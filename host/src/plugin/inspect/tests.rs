@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use gristmill_abi::descriptor::MAGIC;
+use gristmill_abi::{ABI_MINOR, descriptor::MAGIC};
 use object::elf::{DT_NULL, PT_GNU_STACK, PT_LOAD};
 use rustix::fs::{CWD, mknodat};
 use tempfile::{TempDir, tempdir};
@@ -48,7 +48,7 @@ fn a_plugin_in_c_describes_itself() {
     assert_eq!(description.version.to_string(), "1.2.3-rc.1");
     assert_eq!(description.summary, "A plugin in C");
     assert_eq!(description.nodes, ["in-c-node"]);
-    assert_eq!(description.abi, (1, 0));
+    assert_eq!(description.abi, (1, ABI_MINOR));
     assert!(description.panics_unwind);
 }
 
@@ -291,11 +291,12 @@ fn another_abi_is_refused_with_what_is_lacking() {
         error(changed)
     };
     assert!(changed(16, &[2, 0]).starts_with("speaks plugin ABI 2, this host 1: rebuild it"));
-    assert!(
-        changed(18, &[3, 0])
-            .starts_with("needs plugin ABI 1.3, this host has 1.0 and lacks 1.1 to 1.3: update")
-    );
-    assert!(changed(18, &[1, 0]).contains("and lacks 1.1: update the host"));
+    let [next, last] = [1, 3].map(|more| ABI_MINOR + more);
+    assert!(changed(18, &last.to_ne_bytes()).starts_with(&format!(
+        "needs plugin ABI 1.{last}, this host has 1.{ABI_MINOR} and lacks 1.{next} to 1.{last}: update"
+    )));
+    let lacking = format!("and lacks 1.{next}: update the host");
+    assert!(changed(18, &next.to_ne_bytes()).contains(&lacking));
     assert!(changed(24, &[0; 8]).starts_with("was built with ABI layouts 0x0000000000000000, "));
     assert!(changed(7, b"2").starts_with("has records of form '2', this host reads \"1\""));
     assert!(changed(0, b"X").starts_with("has no record at byte "));
