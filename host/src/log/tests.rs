@@ -480,6 +480,7 @@ fn a_stuck_output_takes_a_thread_from_nobody() {
     let queue = work.system().unwrap();
     queue.run("other", move || sender.send(7).unwrap()).unwrap();
     assert_eq!(receiver.recv_timeout(PATIENCE), Ok(7));
+    queue.flush().unwrap();
     // And the log goes on when all else has ended.
     assert_eq!(work.end(Duration::ZERO), [""; 0]);
     log.notice("a", "c");

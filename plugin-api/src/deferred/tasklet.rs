@@ -70,7 +70,7 @@ impl Host {
     ///
     /// ```
     /// use std::sync::{Arc, OnceLock, mpsc};
-    /// use plugin_api::{Error, Host, Tasklet, TaskletPriority};
+    /// use plugin_api::{DeferredContext, Error, Host, Tasklet, TaskletPriority};
     ///
     /// struct Acme { host: Host, found: mpsc::Sender<u32>, collect: OnceLock<Tasklet> }
     ///
@@ -78,7 +78,7 @@ impl Host {
     /// /// the tasklet, which alone has the table.
     /// fn start(acme: &Arc<Acme>, found: mpsc::Receiver<u32>) -> Result<(), Error> {
     ///     let mut table = Vec::new();
-    ///     let collect = move |_: &_| table.extend(found.try_iter());
+    ///     let collect = move |_: &DeferredContext<'_>| table.extend(found.try_iter());
     ///     let tasklet = acme.host.tasklet("acme-collect", TaskletPriority::Normal, collect)?;
     ///     acme.collect.get_or_init(|| tasklet).schedule();
     ///     Ok(())

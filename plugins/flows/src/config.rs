@@ -133,7 +133,7 @@ mod tests {
     fn a_wrong_value_or_an_unknown_key_is_named() {
         for (set, reason) in [
             (("flows-max", "0"), "flows-max = 0: must be 1 to 4194304"),
-            (("flows-max", "many"), "flows-max = \"many\": invalid digit"),
+            (("flows-max", "many"), "flows-max = \"many\" (line 7): invalid digit"),
             (("idle", "0"), "idle = 0: must be 1 to 26000 s"),
             (("active", "26001"), "active = 26001: must be 1 to 26000 s"),
             (("idel", "3"), "unknown setting \"idel\""),
