@@ -196,10 +196,10 @@ impl Tracer<'_> {
     /// Has the trace of `packet` go on with `copy` too, which the node has made of it.
     pub fn follow(&self, packet: &Packet<'_>, copy: &mut Buffer) {
         let copy = copy.packet();
-        if self.is_on
-            && packet.is_traced()
-            && let Some((service, context)) = service()
-        {
+        if !self.is_on || !packet.is_traced() {
+            return;
+        }
+        if let Some((service, context)) = service() {
             let (packet, copy) = (self.index(packet), self.index(&copy));
             // SAFETY: the context is the node's, which runs; both packets are the node's.
             unsafe { (service.follow)(context, self.ctx, packet, copy) };

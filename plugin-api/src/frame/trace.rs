@@ -33,9 +33,8 @@ impl<'a, N: NextNodes> Frame<'a, N> {
                 continue;
             }
             let packet = self.packet(at);
-            if packet.is_traced()
-                && let Some(record) = record(&packet)
-            {
+            let record = if packet.is_traced() { record(&packet) } else { None };
+            if let Some(record) = record {
                 tracer.keep(&packet, &record);
             }
         }
