@@ -110,7 +110,7 @@ struct Bench {
 
 /// Waits for what must come.
 fn until(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..10_000 {
+    for _ in 0..100_000 {
         if done() {
             return;
         }

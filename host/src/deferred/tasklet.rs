@@ -193,10 +193,11 @@ impl Host {
     /// `None` if there is no such thread. Any thread.
     pub fn schedule(&self, tasklet: &Arc<Tasklet>, on: On) -> Option<Scheduled> {
         let put = |thread: &ThreadShared, own: bool| {
+            // Before, so that who enables it meanwhile knows where it was to run.
+            tasklet.thread.store(thread.index, Ordering::Relaxed);
             let scheduled = tasklet.state.schedule();
             if matches!(scheduled, Scheduled::List | Scheduled::Held) {
                 add_one(&tasklet.scheduled);
-                tasklet.thread.store(thread.index, Ordering::Relaxed);
             }
             if scheduled == Scheduled::List {
                 put_in_list(tasklet, thread, own);
